@@ -1,0 +1,1 @@
+"""Cells: candidate operations, genotypes, mixed and discrete cells, and the U-Net that carries them."""

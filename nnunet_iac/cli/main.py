@@ -1,0 +1,66 @@
+"""The ``nnunet-iac`` command: one module per sub-command, imported by name so that start-up stays fast."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+from typing import Protocol, cast
+
+COMMANDS = ("trainers", "doctor", "configure", "report", "demo")
+"""Names of the sub-commands; each is a module of :mod:`nnunet_iac.cli` with the same name."""
+
+
+class Command(Protocol):
+    """What a module of :mod:`nnunet_iac.cli` offers: a line of help, its arguments and its action."""
+
+    HELP: str
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Declare the command's own arguments."""
+
+    def run(self, args: argparse.Namespace) -> int:
+        """Do it and return the exit status (0 is success)."""
+
+
+def load_command(name: str) -> Command:
+    """Return the module of one sub-command."""
+    return cast(Command, importlib.import_module(f"nnunet_iac.cli.{name}"))
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Build the argument parser of the whole command."""
+    parser = argparse.ArgumentParser(prog="nnunet-iac", description="Implantable Adaptive Cells for nnU-Net v2.")
+    parser.add_argument("--debug", action="store_true", help="show the Python traceback of an error")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name in COMMANDS:
+        command = load_command(name)
+        child = commands.add_parser(name, help=command.HELP, description=command.HELP)
+        command.add_arguments(child)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``nnunet-iac`` with ``argv`` (default: the process's own) and return the exit status.
+
+    Errors a user can mend (wrong values, missing files) end in one message on standard error and status 2;
+    ``--debug`` shows the traceback too.
+
+    Example:
+        >>> main(["trainers"]) == 0  # doctest: +ELLIPSIS
+        /...trainers
+        True
+    """
+    args = build_parser().parse_args(argv)
+    try:
+        return load_command(args.command).run(args)
+    except (ValueError, TypeError, OSError, NotImplementedError) as error:
+        if args.debug:
+            raise
+        print(f"nnunet-iac {args.command}: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())
