@@ -137,7 +137,9 @@ class Genotype:
         if wrong := sorted((set(record) ^ known) - {"origin"}):
             raise ValueError(f"genotype: expected the keys {sorted(known)}, missing or unknown: {wrong}")
         try:
-            cells = tuple(tuple(tuple((edge[0], edge[1]) for edge in node) for node in cell) for cell in record["cells"])
+            cells = tuple(
+                tuple(tuple((edge[0], edge[1]) for edge in node) for node in cell) for cell in record["cells"]
+            )
         except (TypeError, IndexError, KeyError) as error:
             raise ValueError(f"genotype.cells: expected lists of [operation, input] pairs ({error})") from error
         return cls(

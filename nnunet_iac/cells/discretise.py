@@ -1,0 +1,73 @@
+"""From weights to a genotype: DARTS' choice of two edges for each node and one operation for each edge."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from nnunet_iac.cells.genotype import CELL_INPUTS, EDGES_PER_NODE, OPERATIONS, Cell, Edge, Genotype, SecondInput
+
+NONE = OPERATIONS.index("none")
+
+
+def discretise(
+    probabilities: torch.Tensor,
+    edge_weights: torch.Tensor,
+    *,
+    nodes: int,
+    width: float,
+    second_input: SecondInput,
+    origin: Mapping[str, Any] | None = None,
+) -> Genotype:
+    """Derive the genotype of a search.
+
+    ``W[e, o] = p[e, o] * w[e]``; a node keeps the two edges with the largest ``max_{o != none} W[e, o]``, and on each
+    the operation that reaches it. ``none`` is never chosen, but its softmax mass counts. Ties go to the earlier edge
+    and operation. Source: PC-DARTS, model_search.py, ``genotype``.
+
+    Args:
+        probabilities: ``(G, E, O)``, 0 where pruned.
+        edge_weights: ``(G, E)``.
+        nodes: nodes of a cell.
+        width: recorded in the genotype.
+        second_input: recorded in the genotype.
+        origin: recorded in the genotype.
+
+    Example:
+        >>> p = torch.zeros(1, 2, 8); p[0, 0, 4] = p[0, 1, 3] = 1.0
+        >>> discretise(p, torch.full((1, 2), 0.5), nodes=1, width=0.5, second_input="decoder").cells
+        (((('sep_conv_3x3', 0), ('skip_connect', 1)),),)
+    """
+    weights = (probabilities * edge_weights.unsqueeze(-1)).detach().double().cpu()
+    cells = tuple(_cell(group, nodes) for group in weights)
+    return Genotype("searched", nodes, second_input, width, cells, dict(origin or {}))
+
+
+def top_edges(weights: torch.Tensor, nodes: int) -> list[list[int]]:
+    """Return for each node the indices of its kept edges, given one cell's ``W`` of shape ``(E, O)``."""
+    best = _without_none(weights).amax(-1).tolist()
+    kept = []
+    start = 0
+    for node in range(nodes):
+        candidates = range(start, start + node + CELL_INPUTS)
+        kept.append(sorted(sorted(candidates, key=lambda e: -best[e])[:EDGES_PER_NODE]))
+        start += node + CELL_INPUTS
+    return kept
+
+
+def _cell(weights: torch.Tensor, nodes: int) -> Cell:
+    starts = [sum(i + CELL_INPUTS for i in range(node)) for node in range(nodes)]
+    choices = _without_none(weights).argmax(-1).tolist()
+
+    def edges(indices: Sequence[int], start: int) -> tuple[Edge, ...]:
+        return tuple((OPERATIONS[choices[e]], e - start) for e in indices)
+
+    return tuple(edges(kept, start) for kept, start in zip(top_edges(weights, nodes), starts, strict=True))
+
+
+def _without_none(weights: torch.Tensor) -> torch.Tensor:
+    others = weights.clone()
+    others[..., NONE] = -1.0
+    return others

@@ -1,0 +1,150 @@
+"""Mixed cells of the search: every edge is a weighted sum of candidate operations on a part of the channels.
+
+Source: PC-DARTS (Xu et al., ICLR 2020), model_search.py: partial channels by slice, bypass, channel shuffle, edge
+normalisation. An operation that was pruned is not executed any more: its forward is not called and its weights get
+no gradient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from nnunet_iac.cells.architecture import ArchitectureParameters
+from nnunet_iac.cells.cell import CHANNEL_MULTIPLE, SkipCell, node_channels
+from nnunet_iac.cells.genotype import OPERATIONS, SecondInput, edges_of
+from nnunet_iac.cells.operations import Stage, make_operation
+
+
+def channel_shuffle(x: torch.Tensor, groups: int) -> torch.Tensor:
+    """Interleave ``groups`` blocks of channels: ``view(B, G, C/G, ...)``, swap the two axes, flatten.
+
+    After the shuffle the next edge's first ``C / K`` channels come from every block, which makes a fixed slice
+    behave like sampling.
+
+    Example:
+        >>> channel_shuffle(torch.arange(6.0).view(1, 6, 1, 1), 3).flatten().tolist()
+        [0.0, 2.0, 4.0, 1.0, 3.0, 5.0]
+    """
+    batch, channels, *spatial = x.shape
+    return x.view(batch, groups, channels // groups, *spatial).transpose(1, 2).reshape(batch, channels, *spatial)
+
+
+class MixedEdge(nn.Module):
+    """One edge: ``shuffle_K(cat[sum_o p_o op_o(x[:, :C/K]), x[:, C/K:]])``.
+
+    Args:
+        channels: node channels ``C``; ``partial`` must divide them.
+        partial: ``K``; the operations see ``C / K`` channels.
+        stage: the host stage of this level.
+    """
+
+    def __init__(self, channels: int, partial: int, stage: Stage) -> None:
+        super().__init__()
+        self.partial = partial
+        self.channels = channels // partial
+        self.operations = nn.ModuleList(make_operation(name, self.channels, stage, affine=False) for name in OPERATIONS)
+
+    def forward(self, x: torch.Tensor, probabilities: torch.Tensor, active: Sequence[int]) -> torch.Tensor:
+        """Return the edge's output ``(B, C, *spatial)``.
+
+        Args:
+            x: the state the edge reads, ``(B, C, *spatial)``.
+            probabilities: ``(O,)`` weights of the operations.
+            active: indices of the operations to execute.
+        """
+        part = x[:, : self.channels]
+        # `none` adds nothing; leaving it out keeps its softmax mass, which is all it is for.
+        terms = [probabilities[o] * self.operations[o](part) for o in active if OPERATIONS[o] != "none"]
+        mixed = sum(terms[1:], terms[0]) if terms else part * 0.0
+        if self.partial == 1:
+            return mixed
+        return channel_shuffle(torch.cat([mixed, x[:, self.channels :]], dim=1), self.partial)
+
+
+class MixedBody(nn.Module):
+    """The graph of a mixed cell: node ``i`` is the sum over its edges ``e`` of ``w_e * edge_e(state_j)``."""
+
+    def __init__(self, nodes: int, channels: int, partial: int, stage: Stage) -> None:
+        super().__init__()
+        self.wiring = edges_of(nodes)
+        self.node_count = nodes
+        self.edges = nn.ModuleList(MixedEdge(channels, partial, stage) for _ in self.wiring)
+
+    def forward(
+        self,
+        states: Sequence[torch.Tensor],
+        probabilities: torch.Tensor,
+        edge_weights: torch.Tensor,
+        active: Sequence[Sequence[int]],
+    ) -> list[torch.Tensor]:
+        """Map two states ``(B, N, *spatial)`` to the node outputs, given ``(E, O)`` and ``(E,)`` weights."""
+        reached = list(states)
+        for node in range(self.node_count):
+            terms = [
+                edge_weights[e] * self.edges[e](reached[j], probabilities[e], active[e])
+                for e, (i, j) in enumerate(self.wiring)
+                if i == node
+            ]
+            reached.append(sum(terms[1:], terms[0]))
+        return reached[2:]
+
+
+class MixedCells(nn.Module):
+    """The search's cells, one for each skip connection, and their architecture parameters.
+
+    Args:
+        stages: host stages of the levels, full resolution first.
+        nodes: nodes of a cell.
+        partial: ``K``, one of 1, 2, 4, 8.
+        width: see :func:`nnunet_iac.cells.cell.node_channels`.
+        second_input: see :class:`nnunet_iac.cells.cell.SkipCell`.
+        shared: one set of architecture parameters for all levels, or one for each.
+        generator: random numbers for the initial logits.
+
+    Raises:
+        ValueError: if ``partial`` is not one of 1, 2, 4, 8.
+    """
+
+    def __init__(
+        self,
+        stages: Sequence[Stage],
+        *,
+        nodes: int = 4,
+        partial: int = 4,
+        width: float = 0.5,
+        second_input: SecondInput = "decoder",
+        shared: bool = True,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        if partial < 1 or CHANNEL_MULTIPLE % partial:
+            raise ValueError(f"partial: expected 1, 2, 4 or 8 partial channels, got {partial}")
+        self.shared = shared
+        self.nodes = nodes
+        self.width = width
+        self.second_input: SecondInput = second_input
+        self.architecture = ArchitectureParameters(
+            groups=1 if shared else len(stages), nodes=nodes, generator=generator
+        )
+        self.levels = nn.ModuleList(
+            SkipCell(
+                stage,
+                MixedBody(nodes, node_channels(stage.channels, width), partial, stage),
+                nodes=nodes,
+                width=width,
+                second_input=second_input,
+                affine=False,
+            )
+            for stage in stages
+        )
+
+    def forward(self, level: int, skip: torch.Tensor, decoder_signal: torch.Tensor) -> torch.Tensor:
+        """Return the new skip of one level; all tensors ``(B, C, *spatial)``."""
+        group = 0 if self.shared else level
+        active = [self.architecture.active(group, e) for e in range(len(edges_of(self.nodes)))]
+        probabilities = self.architecture.probabilities()[group]
+        edge_weights = self.architecture.edge_weights()[group]
+        return self.levels[level](skip, decoder_signal, probabilities, edge_weights, active)

@@ -1,0 +1,163 @@
+"""The eight candidate operations of PC-DARTS at stride 1, in 2D and 3D, built from a host stage's own parts.
+
+Source: operations.py of yuhuixu1993/PC-DARTS. Differences, all ours: normalisation and non-linearity are the host's
+(nnU-Net: instance normalisation, leaky ReLU) because nnU-Net's batches are small, and kernels follow the stage's
+anisotropy: an axis on which the plan convolves with size 1 is never looked along, neither by convolutions nor by
+pooling.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from nnunet_iac.cells.genotype import OPERATIONS
+
+CONVOLUTIONS: dict[int, Any] = {2: nn.Conv2d, 3: nn.Conv3d}
+MAX_POOLS: dict[int, Any] = {2: nn.MaxPool2d, 3: nn.MaxPool3d}
+AVERAGE_POOLS: dict[int, Any] = {2: nn.AvgPool2d, 3: nn.AvgPool3d}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What a host stage is made of, as far as its cell must know.
+
+    Attributes:
+        channels: channels of the skip connection.
+        kernel: kernel size of the stage's convolutions for each spatial axis; its length is the dimension (2 or 3).
+        norm: normalisation class, or None.
+        norm_arguments: its keyword arguments.
+        nonlinearity: non-linearity class, or None.
+        nonlinearity_arguments: its keyword arguments.
+
+    Raises:
+        ValueError: if ``kernel`` has not two or three entries, or ``channels`` is not positive.
+    """
+
+    channels: int
+    kernel: tuple[int, ...]
+    norm: type[nn.Module] | None = None
+    norm_arguments: Mapping[str, Any] = field(default_factory=dict)
+    nonlinearity: type[nn.Module] | None = nn.LeakyReLU
+    nonlinearity_arguments: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if len(self.kernel) not in CONVOLUTIONS:
+            raise ValueError(f"kernel: expected two or three sizes (2D or 3D), got {self.kernel}")
+        if self.channels < 1:
+            raise ValueError(f"channels: expected a positive integer, got {self.channels}")
+
+    @property
+    def dimension(self) -> int:
+        """Spatial dimension, 2 or 3."""
+        return len(self.kernel)
+
+    def extent(self, size: int) -> tuple[int, ...]:
+        """Return ``size`` on every axis along which the stage looks and 1 elsewhere.
+
+        Example:
+            >>> Stage(8, (1, 3, 3)).extent(5)
+            (1, 5, 5)
+        """
+        return tuple(size if k > 1 else 1 for k in self.kernel)
+
+    def normalise(self, channels: int, *, affine: bool) -> nn.Module:
+        """Return the stage's normalisation for this many channels, with or without learned scale and shift."""
+        if self.norm is None:
+            return nn.Identity()
+        arguments = dict(self.norm_arguments)
+        if "affine" in arguments or not affine:
+            arguments["affine"] = affine and arguments.get("affine", True)
+        return self.norm(channels, **arguments)
+
+    def activate(self) -> nn.Module:
+        """Return the stage's non-linearity, never in place: a state is read by several edges."""
+        if self.nonlinearity is None:
+            return nn.Identity()
+        arguments = {k: v for k, v in self.nonlinearity_arguments.items() if k != "inplace"}
+        return self.nonlinearity(**arguments)
+
+    def pointwise(self, inputs: int, outputs: int) -> nn.Module:
+        """Return a convolution of size 1 without bias."""
+        return CONVOLUTIONS[self.dimension](inputs, outputs, 1, bias=False)
+
+
+class Zero(nn.Module):
+    """The operation ``none``: zeros of the input's shape."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map ``(B, C, *spatial)`` to zeros; the gradient with respect to ``x`` is zero too, not missing."""
+        return x * 0.0
+
+
+def make_operation(name: str, channels: int, stage: Stage, *, affine: bool) -> nn.Module:
+    """Build one candidate operation; it keeps the shape ``(B, C, *spatial)``.
+
+    ==================  =====================================================================
+    ``none``            zero
+    ``max_pool_3x3``    max pooling of size 3, then normalisation
+    ``avg_pool_3x3``    mean of size 3 over the pixels inside the image, then normalisation
+    ``skip_connect``    identity
+    ``sep_conv_k``      twice [non-linearity, depthwise k, pointwise, normalisation]
+    ``dil_conv_k``      [non-linearity, depthwise k with dilation 2, pointwise, normalisation]
+    ==================  =====================================================================
+
+    Args:
+        name: one of :data:`nnunet_iac.cells.genotype.OPERATIONS`.
+        channels: channels ``C`` of input and output.
+        stage: the host stage whose parts are used.
+        affine: learned scale and shift in the normalisations (False during the search, as in DARTS: a scale
+            would compete with the architecture weights).
+
+    Raises:
+        ValueError: for an unknown name.
+
+    Example:
+        >>> operation = make_operation("dil_conv_5x5", 4, Stage(8, (3, 3)), affine=False)
+        >>> operation(torch.zeros(2, 4, 12, 10)).shape
+        torch.Size([2, 4, 12, 10])
+    """
+    if name not in OPERATIONS:
+        raise ValueError(f"name: expected one of {OPERATIONS}, got {name!r}")
+    if name == "none":
+        return Zero()
+    if name == "skip_connect":
+        return nn.Identity()
+    if name.endswith("pool_3x3"):
+        return nn.Sequential(_pool(name, stage), stage.normalise(channels, affine=affine))
+    size = int(name[-1])
+    if name.startswith("sep"):
+        return nn.Sequential(*(_depthwise_block(channels, size, 1, stage, affine) for _ in range(2)))
+    return _depthwise_block(channels, size, 2, stage, affine)
+
+
+def _pool(name: str, stage: Stage) -> nn.Module:
+    kernel = stage.extent(3)
+    padding = _half(kernel)
+    if name == "max_pool_3x3":
+        return MAX_POOLS[stage.dimension](kernel, stride=1, padding=padding)
+    return AVERAGE_POOLS[stage.dimension](kernel, stride=1, padding=padding, count_include_pad=False)
+
+
+def _depthwise_block(channels: int, size: int, dilation: int, stage: Stage, affine: bool) -> nn.Module:
+    kernel = stage.extent(size)
+    depthwise = CONVOLUTIONS[stage.dimension](
+        channels,
+        channels,
+        kernel,
+        padding=tuple(dilation * h for h in _half(kernel)),
+        dilation=dilation,
+        groups=channels,
+        bias=False,
+    )
+    return nn.Sequential(
+        stage.activate(), depthwise, stage.pointwise(channels, channels), stage.normalise(channels, affine=affine)
+    )
+
+
+def _half(kernel: Sequence[int]) -> tuple[int, ...]:
+    return tuple(k // 2 for k in kernel)

@@ -1,0 +1,77 @@
+"""``nnunet-iac configure``: write a derived plans file with settings; preprocessed data are shared, not repeated."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+HELP = "write a derived plans file with settings (search length, cells, training length)"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare data set, configuration, plans, output and settings."""
+    parser.add_argument("-d", dest="dataset", required=True, help="data set id or name")
+    parser.add_argument("-c", dest="configuration", required=True, help="configuration, such as 2d or 3d_fullres")
+    parser.add_argument("-p", dest="plans", default="nnUNetPlans", help="plans to derive from (default: %(default)s)")
+    parser.add_argument("-o", dest="output", required=True, help="name of the new plans")
+    parser.add_argument("--overwrite", action="store_true", help="replace the new plans if they exist")
+    parser.add_argument("--batch-size", type=int, help="replace the planned batch size")
+    parser.add_argument(
+        "--set", dest="settings", nargs="+", default=[], metavar="SECTION.KEY=VALUE", help="settings; --list shows all"
+    )
+    parser.add_argument("--list", action=_ListSettings, nargs=0, help="list the settings with their defaults and exit")
+
+
+class _ListSettings(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from dataclasses import fields
+
+        from nnunet_iac.nnunet.settings import SECTIONS
+
+        for name, section in SECTIONS.items():
+            for f in fields(section):
+                default = {True: "true", False: "false", None: "null"}.get(f.default, f.default)
+                print(f"{name}.{f.name}={default}".ljust(42) + f"{f.metadata['meaning']}")
+                print(" " * 44 + f.metadata["check"][1])
+        parser.exit()
+
+
+def run(args: argparse.Namespace) -> int:
+    """Check the settings, derive the plans and write them.
+
+    Raises:
+        ValueError: for bad settings (all named together), names or plans.
+        FileNotFoundError: if the plans to derive from are missing.
+        FileExistsError: if the new plans exist and ``--overwrite`` was not given.
+    """
+    from nnunetv2.utilities.dataset_name_id_conversion import maybe_convert_to_dataset_name
+
+    from nnunet_iac.nnunet.plans import configuration_of, derive, plans_path, read_plans, write_plans
+    from nnunet_iac.nnunet.settings import Settings, parse_assignments
+
+    if args.batch_size is not None and args.batch_size < 2:
+        raise ValueError(f"--batch-size: expected at least 2, got {args.batch_size}")
+    block = parse_assignments(args.settings)
+    folder = _preprocessed() / maybe_convert_to_dataset_name(args.dataset)
+    source = read_plans(plans_path(folder, args.plans))
+    target = plans_path(folder, args.output)
+    if args.output == args.plans:
+        raise ValueError(f"-o: expected another name than the plans to derive from, got {args.output!r}")
+    if target.exists() and not args.overwrite:
+        raise FileExistsError(f"-o: expected a new name, {target} exists; choose another or give --overwrite")
+    derived = derive(source, args.configuration, args.output, block, args.batch_size)
+    # Everything is checked before anything is written.
+    Settings.from_block(configuration_of(derived, args.configuration)["iac"])
+    write_plans(target, derived)
+    print(f"wrote {target}\ntrain it with -p {args.output}")
+    return 0
+
+
+def _preprocessed() -> Path:
+    value = os.environ.get("nnUNet_preprocessed")
+    if not value:
+        raise FileNotFoundError(
+            "nnUNet_preprocessed: expected the environment variable to name a folder, it is not set; see nnunet-iac doctor"
+        )
+    return Path(value)

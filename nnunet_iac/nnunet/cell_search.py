@@ -1,0 +1,180 @@
+"""The search inside a trainer: data by patient, batches from nnU-Net's loaders, the result on disk."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nnunet_iac.atomic import write_json
+from nnunet_iac.cells.genotype import Genotype
+from nnunet_iac.cells.mixed import MixedCells
+from nnunet_iac.cells.network import CellUNet
+from nnunet_iac.nnunet.settings import Settings
+from nnunet_iac.search.bilevel import Loss
+from nnunet_iac.search.search import STATE, TRACE, SearchPlan, SearchResult, run_search
+
+RESULT = "search_result.json"
+
+StreamOpener = Callable[[list[str], int, int, bool], Any]
+"""``open(cases, stream, start, augment)`` returns an endless iterator of batches with an optional ``_finish``."""
+
+
+@dataclass(frozen=True)
+class SearchData:
+    """Where the batches of a search come from.
+
+    Attributes:
+        weights: cases that train the weights.
+        architecture: cases that train the architecture, of other patients.
+        open_stream: see :data:`StreamOpener`.
+        source: how patients are known, in words, or None if every case counts as one.
+    """
+
+    weights: list[str]
+    architecture: list[str]
+    open_stream: StreamOpener
+    source: str | None
+
+
+def plan_of(settings: Settings, prune: bool | None) -> SearchPlan:
+    """Return the search's plan from the settings; ``prune`` overrides them if it is not None."""
+    search = settings.search
+    return SearchPlan(
+        epochs=search.epochs,
+        iterations=search.iterations,
+        warmup_epochs=search.warmup_epochs,
+        prune=search.prune if prune is None else prune,
+        seed=search.seed,
+        drift=search.drift,
+        tau=search.tau,
+        patience=search.patience,
+        mode=search.host,
+    )
+
+
+def search_cells(
+    network: CellUNet,
+    loss: Loss,
+    data: SearchData,
+    settings: Settings,
+    folder: Path,
+    *,
+    device: torch.device,
+    host_checkpoint: str | None,
+    prune: bool | None,
+    resume: bool,
+    log: Callable[[str], None],
+) -> Genotype:
+    """Search for a genotype with a host as it is; the host's weights are the same afterwards.
+
+    Writes ``search.jsonl``, ``search_state.pt`` and ``search_result.json`` into ``folder``. The network is left
+    without cells.
+
+    Args:
+        network: the host, a :class:`CellUNet` without cells, on ``device``.
+        loss: nnU-Net's loss.
+        data: see :class:`SearchData`.
+        settings: all settings.
+        folder: the fold's folder.
+        device: where to compute.
+        host_checkpoint: where the host came from, for the record.
+        prune: overrides the setting if not None.
+        resume: go on with the search that is in ``folder``.
+        log: nnU-Net's log.
+    """
+    plan = plan_of(settings, prune)
+    if not resume:
+        _set_aside(folder, log)
+    before = {key: value.detach().clone() for key, value in network.state_dict().items()}
+    network.freeze_host(plan.mode == "frozen")
+    network.implant(_mixed_cells(network, settings, device))
+    opened: list[Any] = []
+
+    def source(cases: list[str], stream: int) -> Callable[[int], Iterator[Any]]:
+        def open_at(start: int) -> Iterator[Any]:
+            opened.append(data.open_stream(cases, stream, start, settings.search.augment))
+            return opened[-1]
+
+        return open_at
+
+    try:
+        result = run_search(
+            network,
+            loss,
+            source(data.weights, 2),
+            source(data.architecture, 3),
+            plan,
+            folder,
+            device=device,
+            identity={
+                "cell": asdict(settings.cell),
+                "partial_channels": settings.search.partial_channels,
+                "augment": settings.search.augment,
+                "weight_cases": data.weights,
+                "architecture_cases": data.architecture,
+            },
+            resume=resume,
+            log=log,
+        )
+    finally:
+        for stream in opened:
+            if hasattr(stream, "_finish"):
+                stream._finish()
+        network.cells = None
+        network.freeze_host(False)
+        network.load_state_dict(before)
+    log(f"search: {result.message}")
+    write_json(folder / RESULT, _record(result, settings, plan, host_checkpoint, data))
+    return result.genotype
+
+
+def _mixed_cells(network: CellUNet, settings: Settings, device: torch.device) -> MixedCells:
+    generator = torch.Generator().manual_seed(settings.search.seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.search.seed)
+        cells = MixedCells(
+            network.stages,
+            nodes=settings.cell.nodes,
+            partial=settings.search.partial_channels,
+            width=settings.cell.width,
+            second_input=settings.cell.second_input,
+            shared=settings.cell.shared,
+            generator=generator,
+        )
+        cells.apply(network.initialize)
+    return cells.to(device)
+
+
+def _set_aside(folder: Path, log: Callable[[str], None]) -> None:
+    for name in (TRACE, STATE, RESULT):
+        path = folder / name
+        if path.exists():
+            os.replace(path, path.with_name(f"previous_{name}"))
+            log(f"search: kept the earlier {name} as previous_{name}")
+
+
+def _record(
+    result: SearchResult, settings: Settings, plan: SearchPlan, host_checkpoint: str | None, data: SearchData
+) -> dict[str, Any]:
+    return {
+        "schema": 1,
+        "status": result.status,
+        "message": result.message,
+        "epochs": result.epochs,
+        "seconds": round(result.seconds, 2),
+        "seed": plan.seed,
+        "decided_edges": result.decided_edges,
+        "edges": result.edges,
+        "genotype": result.genotype.to_dict(),
+        "host": {"checkpoint": host_checkpoint, "mode": plan.mode},
+        "patients": data.source,
+        "weight_cases": data.weights,
+        "architecture_cases": data.architecture,
+        "tau": plan.rule.tau,
+        "settings": settings.to_block(),
+    }

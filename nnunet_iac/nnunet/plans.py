@@ -1,0 +1,136 @@
+"""Plans files: the genotype lives in them, and derived plans carry the settings."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+
+from nnunet_iac.atomic import write_text
+from nnunet_iac.cells.genotype import Genotype
+from nnunet_iac.cells.network import host_class
+
+NETWORK = "nnunet_iac.cells.network.CellUNet"
+"""``network_class_name`` of a configuration with cells."""
+
+DERIVED_FROM = "derived_from"
+"""Key of a derived plans file that names the plans it came from (a trained host may lie under that name)."""
+
+Plans = dict[str, Any]
+
+
+def read_plans(path: Path) -> Plans:
+    """Read a plans file.
+
+    Raises:
+        FileNotFoundError: if it is missing; the message lists the plans there are.
+        ValueError: if it is not JSON or not a plans file.
+    """
+    if not path.is_file():
+        present = sorted(p.stem for p in path.parent.glob("*.json") if "lans" in p.stem) if path.parent.is_dir() else []
+        raise FileNotFoundError(
+            f"plans: expected the file {path}, found none; plans in that folder: {present}. "
+            "Run nnUNetv2_plan_and_preprocess first, or check -p"
+        )
+    try:
+        plans = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(
+            f"plans: expected JSON in {path}, got a damaged file ({error}); plan the data set again"
+        ) from error
+    if not isinstance(plans, dict) or not isinstance(plans.get("configurations"), dict):
+        raise ValueError(f'plans: expected a plans file with "configurations" in {path}, got something else')
+    return plans
+
+
+def write_plans(path: Path, plans: Mapping[str, Any]) -> None:
+    """Write a plans file whole or not at all."""
+    write_text(path, json.dumps(plans, indent=4) + "\n")
+
+
+def configuration_of(plans: Plans, configuration: str) -> dict[str, Any]:
+    """Return a configuration with its inheritance resolved, as a copy.
+
+    Raises:
+        ValueError: if there is no such configuration.
+    """
+    if configuration not in plans["configurations"]:
+        raise ValueError(
+            f"configuration: expected one of {sorted(plans['configurations'])}, got {configuration!r}; check -c"
+        )
+    return deepcopy(PlansManager(deepcopy(plans)).get_configuration(configuration).configuration)
+
+
+def genotype_of(plans: Plans, configuration: str) -> Genotype | None:
+    """Return the genotype that a configuration carries, or None for a stock architecture.
+
+    Raises:
+        ValueError: if the genotype is malformed, of an unknown schema version, or does not fit the plan.
+    """
+    architecture = configuration_of(plans, configuration)["architecture"]
+    if architecture["network_class_name"] != NETWORK:
+        return None
+    genotype = Genotype.from_dict(architecture["arch_kwargs"].get("genotype", {}))
+    genotype.check_levels(int(architecture["arch_kwargs"]["n_stages"]) - 1)
+    return genotype
+
+
+def with_genotype(plans: Plans, configuration: str, genotype: Genotype) -> Plans:
+    """Return a copy of the plans whose configuration is the same host with these cells.
+
+    A genotype that the configuration already carries is replaced.
+
+    Raises:
+        ValueError: if the host is unknown or the genotype does not fit it.
+    """
+    architecture = configuration_of(plans, configuration)["architecture"]
+    arguments = architecture["arch_kwargs"]
+    backbone = arguments.pop("backbone", architecture["network_class_name"])
+    host_class(backbone)
+    genotype.check_levels(int(arguments["n_stages"]) - 1)
+    arguments.update(backbone=backbone, genotype=genotype.to_dict())
+    architecture["network_class_name"] = NETWORK
+    result = deepcopy(plans)
+    # The whole architecture, because nnU-Net merges inherited configurations one level deep.
+    result["configurations"][configuration]["architecture"] = architecture
+    return result
+
+
+def derive(
+    plans: Plans, configuration: str, name: str, block: Mapping[str, Any], batch_size: int | None = None
+) -> Plans:
+    """Return derived plans named ``name`` whose configuration holds an ``"iac"`` block; data stay the same.
+
+    Args:
+        plans: what to derive from.
+        configuration: the configuration that gets the block.
+        name: ``plans_name`` of the result; must become the file's name.
+        block: settings, merged over those the configuration already has.
+        batch_size: replaces the planned batch size if given.
+    """
+    current = configuration_of(plans, configuration).get("iac", {})
+    merged = {k: {**current.get(k, {}), **block.get(k, {})} for k in {**current, **block}}
+    result = deepcopy(plans)
+    target = result["configurations"][configuration]
+    target["iac"] = merged
+    if batch_size is not None:
+        target["batch_size"] = batch_size
+    result[DERIVED_FROM] = plans["plans_name"]
+    result["plans_name"] = name
+    return result
+
+
+def plans_path(folder: str | os.PathLike[str], name: str) -> Path:
+    """Return the path of a plans file in a preprocessed data set's folder.
+
+    Raises:
+        ValueError: if the name could not be a file of that folder.
+    """
+    if not name or name != Path(name).name or name.startswith("."):
+        raise ValueError(f"plans name: expected a plain file name without folder and ending, got {name!r}")
+    return Path(folder) / f"{name}.json"

@@ -1,0 +1,197 @@
+"""Settings: one frozen record with defaults, read from the optional ``"iac"`` block of a plan's configuration.
+
+The block is nested by section (``{"search": {"epochs": 50}}``); people write ``search.epochs=50``. Unknown keys and
+bad values are all reported together.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal
+
+Check = tuple[Callable[[Any], bool], str]
+
+
+def _integer(low: int) -> Check:
+    return lambda v: isinstance(v, int) and not isinstance(v, bool) and v >= low, f"an integer of at least {low}"
+
+
+def _number(low: float, high: float) -> Check:
+    return (
+        lambda v: isinstance(v, (int, float)) and not isinstance(v, bool) and low < v <= high,
+        f"a number above {low:g} and up to {high:g}",
+    )
+
+
+def _one_of(*values: Any) -> Check:
+    listed = ", ".join(json.dumps(v) for v in values)
+    return lambda v: any(v == w and type(v) is type(w) for w in values), f"one of {listed}"
+
+
+def _or_null(check: Check) -> Check:
+    return lambda v: v is None or check[0](v), f"{check[1]}, or null"
+
+
+def _setting(default: Any, check: Check, meaning: str) -> Any:
+    return field(default=default, metadata={"check": check, "meaning": meaning})
+
+
+@dataclass(frozen=True)
+class HostSettings:
+    """Training of the host before cells are implanted."""
+
+    epochs: int = _setting(50, _integer(1), "epochs of host training before the search")
+    iterations: int = _setting(250, _integer(1), "training iterations of each of them")
+
+
+@dataclass(frozen=True)
+class SearchSettings:
+    """The search for a genotype; see :class:`nnunet_iac.search.search.SearchPlan`."""
+
+    epochs: int = _setting(200, _integer(2), "budget of the search")
+    iterations: int = _setting(50, _integer(1), "weight and architecture steps of each epoch")
+    warmup_epochs: int = _setting(5, _integer(1), "first epochs without architecture steps")
+    partial_channels: int = _setting(4, _one_of(1, 2, 4, 8), "operations see 1/K of the channels")
+    prune: bool = _setting(True, _one_of(True, False), "prune by Jensen-Shannon stability and stop early")
+    tau: float | None = _setting(None, _or_null(_number(0, 1)), "stability threshold; null: tied to search.drift")
+    patience: int = _setting(2, _integer(1), "stable epochs before pruning and before stopping")
+    host: Literal["frozen", "joint"] = _setting("frozen", _one_of("frozen", "joint"), "host weights during the search")
+    augment: bool = _setting(True, _one_of(True, False), "nnU-Net's augmentation during the search")
+    seed: int = _setting(0, _integer(0), "of weights, logits, batches and of random cells")
+    drift: float = _setting(0.2, _number(0, 10), "largest move of a logit in one epoch")
+    fraction: float = _setting(0.5, _number(0, 0.9), "share of the patients whose data train the architecture")
+
+
+@dataclass(frozen=True)
+class CellSettings:
+    """The shape of a cell; see :class:`nnunet_iac.cells.genotype.Genotype`."""
+
+    nodes: int = _setting(4, _integer(1), "intermediate nodes")
+    shared: bool = _setting(True, _one_of(True, False), "one graph for all levels, or one for each")
+    second_input: Literal["decoder", "encoder"] = _setting("decoder", _one_of("decoder", "encoder"), "second input")
+    width: float = _setting(0.5, _number(0, 1), "node channels as a fraction of the skip's")
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """Training with the cells."""
+
+    epochs: int = _setting(1000, _integer(1), "epochs after the implantation")
+    iterations: int = _setting(250, _integer(1), "training iterations of each epoch")
+    validation_iterations: int = _setting(50, _integer(1), "validation iterations of each epoch")
+    freeze_host: bool | None = _setting(
+        None, _one_of(True, False, None), "train cells only; null: as the trainer does (implanting trainers: true)"
+    )
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All settings of this package.
+
+    Example:
+        >>> Settings.from_block({"search": {"epochs": 20}}).search.epochs
+        20
+    """
+
+    host: HostSettings = HostSettings()
+    search: SearchSettings = SearchSettings()
+    cell: CellSettings = CellSettings()
+    training: TrainingSettings = TrainingSettings()
+
+    @classmethod
+    def from_block(cls, block: Mapping[str, Any]) -> Settings:
+        """Read the ``"iac"`` block of a configuration; sections and keys that are left out keep their defaults.
+
+        Raises:
+            ValueError: naming every unknown key and every bad value.
+        """
+        if not isinstance(block, Mapping):
+            raise ValueError(f'settings: expected an "iac" block that is a JSON object, got {type(block).__name__}')
+        problems: list[str] = []
+        sections = {}
+        for name, section in SECTIONS.items():
+            values = block.get(name, {})
+            if not isinstance(values, Mapping):
+                problems.append(f"{name}: expected a JSON object, got {values!r}")
+                values = {}
+            problems += _section_problems(name, section, values)
+            known = {f.name for f in fields(section)}
+            sections[name] = {key: value for key, value in values.items() if key in known}
+        problems += [f"{name}: unknown; expected one of {list(SECTIONS)}" for name in block if name not in SECTIONS]
+        if not problems:
+            problems += _cross_problems(sections)
+        if problems:
+            raise ValueError(f"settings: {len(problems)} problem(s): " + "; ".join(problems))
+        return cls(**{name: section(**sections[name]) for name, section in SECTIONS.items()})
+
+    def to_block(self) -> dict[str, Any]:
+        """Return the block with every value written out."""
+        return asdict(self)
+
+
+SECTIONS: dict[str, Any] = {
+    "host": HostSettings,
+    "search": SearchSettings,
+    "cell": CellSettings,
+    "training": TrainingSettings,
+}
+
+
+def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
+    """Turn ``search.epochs=50`` into the block ``{"search": {"epochs": 50}}``; values are JSON, or plain words.
+
+    Raises:
+        ValueError: naming every text that is not ``section.key=value``.
+
+    Example:
+        >>> parse_assignments(["search.epochs=50", "search.host=joint"])
+        {'search': {'epochs': 50, 'host': 'joint'}}
+    """
+    block: dict[str, Any] = {}
+    wrong = []
+    for text in assignments:
+        name, equals, value = text.partition("=")
+        section, dot, key = name.partition(".")
+        if not (equals and dot and section and key):
+            wrong.append(text)
+            continue
+        block.setdefault(section, {})[key] = _value(value)
+    if wrong:
+        raise ValueError(f"--set: expected section.key=value (such as search.epochs=50), got {wrong}")
+    return block
+
+
+def setting_names() -> list[str]:
+    """Return all names, ``section.key``, in order."""
+    return [f"{name}.{f.name}" for name, section in SECTIONS.items() for f in fields(section)]
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
+
+
+def _section_problems(name: str, section: Any, values: Mapping[str, Any]) -> list[str]:
+    known = {f.name: f for f in fields(section)}
+    problems = []
+    for key, value in values.items():
+        if key not in known:
+            problems.append(f"{name}.{key}: unknown; expected one of {list(known)}")
+            continue
+        valid, expected = known[key].metadata["check"]
+        if not valid(value):
+            problems.append(f"{name}.{key}: expected {expected}, got {value!r}")
+    return problems
+
+
+def _cross_problems(sections: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    search = SearchSettings(**sections["search"])
+    if search.warmup_epochs >= search.epochs:
+        return [
+            f"search.warmup_epochs: expected fewer than search.epochs = {search.epochs}, got {search.warmup_epochs}"
+        ]
+    return []

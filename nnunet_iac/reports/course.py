@@ -1,0 +1,77 @@
+"""The course of a search: losses and seconds of each epoch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from numpy.typing import NDArray
+
+from nnunet_iac.reports.canvas import MUTED, style_axes, title_axes
+from nnunet_iac.reports.names import duration
+from nnunet_iac.reports.trace import SearchTrace
+
+WEIGHT_COLOUR, ARCH_COLOUR, TIME_COLOUR = "#28348f", "#e09f00", "#117733"
+
+
+@dataclass(frozen=True, eq=False)
+class Losses:
+    """Mean loss of each epoch: of weights on their part of the data, of architecture parameters on theirs.
+
+    Attributes:
+        epochs: ``(T,)``.
+        weight: ``(T,)``.
+        arch: ``(T,)``, NaN where architecture parameters were not trained.
+    """
+
+    epochs: NDArray[np.int64]
+    weight: NDArray[np.float64]
+    arch: NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class EpochSeconds:
+    """Wall-clock of each epoch, ``(T,)`` each."""
+
+    epochs: NDArray[np.int64]
+    seconds: NDArray[np.float64]
+
+
+def losses_data(trace: SearchTrace) -> Losses:
+    """Return what :func:`draw_losses` draws."""
+    return Losses(trace.epochs, trace.weight_loss, trace.arch_loss)
+
+
+def epoch_seconds_data(trace: SearchTrace) -> EpochSeconds:
+    """Return what :func:`draw_epoch_seconds` draws."""
+    return EpochSeconds(trace.epochs, trace.seconds)
+
+
+def draw_losses(record: Losses, ax: Axes) -> None:
+    """Draw both losses over epochs."""
+    _prepare(record.epochs, ax)
+    marker = "." if len(record.epochs) < 3 else None
+    ax.plot(record.epochs, record.weight, color=WEIGHT_COLOUR, linewidth=1.5, marker=marker, label="weights")
+    if np.isfinite(record.arch).any():
+        ax.plot(record.epochs, record.arch, color=ARCH_COLOUR, linewidth=1.5, marker=marker, label="architecture")
+    ax.legend(fontsize=8, frameon=False, labelcolor="linecolor")
+    title_axes(ax, "loss")
+
+
+def draw_epoch_seconds(record: EpochSeconds, ax: Axes) -> None:
+    """Draw the seconds of each epoch: pruned operations are not executed, so they fall."""
+    _prepare(record.epochs, ax)
+    edges = np.append(record.epochs, record.epochs[-1] + 1) - 0.5
+    ax.stairs(record.seconds, edges, fill=True, color=TIME_COLOUR, alpha=0.25)
+    ax.stairs(record.seconds, edges, baseline=None, color=TIME_COLOUR, linewidth=1.4)
+    highest = np.nan_to_num(record.seconds).max()
+    ax.set_ylim(0, 1.08 * highest if highest > 0 else 1)
+    title_axes(ax, "seconds per epoch", f"{duration(float(record.seconds.sum()))} in all")
+
+
+def _prepare(epochs: NDArray[np.int64], ax: Axes) -> None:
+    style_axes(ax)
+    ax.set_xlim(epochs[0] - 0.5, epochs[-1] + 0.5)
+    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.set_xlabel("epoch", fontsize=8, color=MUTED)

@@ -1,0 +1,88 @@
+"""The two half-steps of a first-order bilevel search: architecture on one batch, weights on another.
+
+Source: PC-DARTS, train_search.py and architect.py (first order). Two differences: the architecture half-step asks
+autograd for the architecture's gradients only, so it leaves no weight gradients behind and spends no time on them;
+and the architecture optimiser has no weight decay, because with the small gradients of a cell in a good host an L2
+term of 1e-3 is larger than the signal and pulls every edge back to uniform.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+Batch = Mapping[str, Any]
+"""A batch of nnU-Net: ``data`` ``(B, C, *spatial)`` and ``target``, a tensor or one for each output resolution."""
+Loss = Callable[[Any, Any], torch.Tensor]
+
+
+@dataclass
+class Precision:
+    """Where and how precisely to compute: autocast and gradient scaling on CUDA, plain float32 elsewhere."""
+
+    device: torch.device
+    scaler: torch.amp.GradScaler | None = None
+
+    @classmethod
+    def of(cls, device: torch.device) -> Precision:
+        """Return nnU-Net's choice for a device."""
+        return cls(device, torch.amp.GradScaler("cuda") if device.type == "cuda" else None)
+
+    def loss_of(self, network: nn.Module, loss: Loss, batch: Batch) -> torch.Tensor:
+        """Move a batch to the device and return its loss."""
+        data = batch["data"].to(self.device, non_blocking=True)
+        target = batch["target"]
+        if isinstance(target, Sequence):
+            target = [t.to(self.device, non_blocking=True) for t in target]
+        else:
+            target = target.to(self.device, non_blocking=True)
+        with torch.autocast("cuda") if self.device.type == "cuda" else nullcontext():
+            return loss(network(data), target)
+
+
+def architecture_step(
+    network: nn.Module, loss: Loss, batch: Batch, optimizer: torch.optim.Optimizer, precision: Precision
+) -> float:
+    """Update the architecture parameters on one batch and return the loss; weights and their gradients stay."""
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    value = precision.loss_of(network, loss, batch)
+    scale = precision.scaler.get_scale() if precision.scaler is not None else 1.0
+    gradients = torch.autograd.grad(value * scale, parameters)
+    if all(bool(torch.isfinite(g).all()) for g in gradients):
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.grad = gradient / scale
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+    elif precision.scaler is None:
+        raise FloatingPointError("architecture gradients: expected finite numbers, got NaN or Inf")
+    return float(value.detach())
+
+
+def weight_step(
+    network: nn.Module,
+    loss: Loss,
+    batch: Batch,
+    optimizer: torch.optim.Optimizer,
+    precision: Precision,
+    clip: float = 12.0,
+) -> float:
+    """Update the weights on one batch (gradient norm clipped as nnU-Net does) and return the loss."""
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    optimizer.zero_grad(set_to_none=True)
+    value = precision.loss_of(network, loss, batch)
+    if precision.scaler is None:
+        value.backward(inputs=parameters)
+        nn.utils.clip_grad_norm_(parameters, clip)
+        optimizer.step()
+    else:
+        precision.scaler.scale(value).backward(inputs=parameters)
+        precision.scaler.unscale_(optimizer)
+        nn.utils.clip_grad_norm_(parameters, clip)
+        precision.scaler.step(optimizer)
+        precision.scaler.update()
+    return float(value.detach())

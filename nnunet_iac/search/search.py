@@ -1,0 +1,393 @@
+"""The search itself: epochs of weight and architecture steps, pruning by stability, a file for every epoch.
+
+Knows no nnU-Net: it takes a :class:`~nnunet_iac.cells.network.CellUNet` whose cells are mixed, a loss, and two
+endless streams of batches.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from tqdm import tqdm
+
+from nnunet_iac.cells.architecture import architecture_parameters, weight_parameters
+from nnunet_iac.cells.discretise import discretise, top_edges
+from nnunet_iac.cells.genotype import OPERATIONS, Genotype, edges_of
+from nnunet_iac.cells.mixed import MixedCells
+from nnunet_iac.cells.network import CellUNet
+from nnunet_iac.search.bilevel import Batch, Loss, Precision, architecture_step, weight_step
+from nnunet_iac.search.stability import Decision, StabilityRule, StabilityState, drift_threshold, update
+from nnunet_iac.search.state import load_state, pack_stability, save_state, unpack_stability
+from nnunet_iac.search.trace import append_record, epoch_record, truncate_records
+
+TRACE = "search.jsonl"
+STATE = "search_state.pt"
+
+
+@dataclass(frozen=True)
+class SearchPlan:
+    """How to search.
+
+    Attributes:
+        epochs: the budget.
+        iterations: weight steps (and architecture steps, after the warm-up) of an epoch.
+        warmup_epochs: first epochs with weight steps only; they open the cells' projections, without which
+            architecture parameters get no gradient at all.
+        prune: False runs the full search: nothing is pruned, nothing stops early.
+        seed: of the cells' weights, the logits and the batches.
+        drift: largest move of a logit in one epoch. The architecture learning rate is ``drift / iterations``, so
+            that a search with few steps an epoch moves as far in an epoch as one with many (Adam moves a logit by
+            at most about its learning rate in a step). Our choice: 0.2. PC-DARTS' schedule allows a total travel
+            of 2 (CIFAR) to 11 (ImageNet).
+        tau: stability threshold, None for the divergence of a drift of a third of what the window allows.
+        patience: see :class:`~nnunet_iac.search.stability.StabilityRule`.
+        weight_lr: initial rate of the weights (SGD, Nesterov momentum 0.99, poly decay: nnU-Net's).
+        weight_decay: of the weights.
+        mode: host ``frozen`` or trained ``joint``-ly.
+
+    Raises:
+        ValueError: if a number is out of range.
+    """
+
+    epochs: int = 200
+    iterations: int = 50
+    warmup_epochs: int = 5
+    prune: bool = True
+    seed: int = 0
+    drift: float = 0.2
+    tau: float | None = None
+    patience: int = 2
+    weight_lr: float = 1e-2
+    weight_decay: float = 3e-5
+    mode: Literal["frozen", "joint"] = "frozen"
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1 or self.iterations < 1:
+            raise ValueError(f"epochs, iterations: expected at least 1, got {self.epochs}, {self.iterations}")
+        if not 1 <= self.warmup_epochs < self.epochs:
+            raise ValueError(
+                f"warmup_epochs: expected from 1 to epochs - 1 = {self.epochs - 1}, got {self.warmup_epochs}; "
+                "without warm-up the projections are zero and the architecture gets no gradient"
+            )
+        if self.drift <= 0:
+            raise ValueError(f"drift: expected a positive number, got {self.drift}")
+
+    @property
+    def architecture_lr(self) -> float:
+        """Learning rate of Adam for alpha and beta."""
+        return self.drift / self.iterations
+
+    @property
+    def rule(self) -> StabilityRule:
+        """The pruning rule with its threshold tied to the architecture's learning rate and steps."""
+        window = StabilityRule.window
+        tau = self.tau if self.tau is not None else drift_threshold(self.drift * window / 3)
+        return StabilityRule(tau=tau, window=window, patience=self.patience)
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """What a search found.
+
+    Attributes:
+        genotype: two edges for each node; where ``status`` is ``undecided`` it is the argmax, not a finding.
+        status: ``decided`` if every edge was decided, else ``undecided``.
+        message: the same in words.
+        epochs: epochs that were run.
+        seconds: their wall-clock, all sessions of a resumed search together.
+        decided_edges: how many edges were decided.
+        edges: of how many.
+    """
+
+    genotype: Genotype
+    status: Literal["decided", "undecided"]
+    message: str
+    epochs: int
+    seconds: float
+    decided_edges: int
+    edges: int
+
+
+@dataclass
+class _Run:
+    """The mutable part of a search: what a state file holds."""
+
+    network: CellUNet
+    cells: MixedCells
+    weights: torch.optim.Optimizer
+    architecture: torch.optim.Adam
+    stability: StabilityState
+    decision: Decision
+    epoch: int = 0
+    seconds: float = 0.0
+    batches: int = 0
+    restored: bool = False
+
+    def content(self, identity: dict[str, Any], plan: SearchPlan) -> dict[str, Any]:
+        trained: torch.nn.Module = self.network if plan.mode == "joint" else self.cells
+        return {
+            "identity": identity,
+            "network": trained.state_dict(),
+            "weights": self.weights.state_dict(),
+            "architecture": self.architecture.state_dict(),
+            "stability": pack_stability(self.stability),
+            "decided": self.decision.decided,
+            "epoch": self.epoch,
+            "seconds": self.seconds,
+            "batches": self.batches,
+            "restored": self.restored,
+            "random": torch.get_rng_state(),
+        }
+
+    def restore(self, content: dict[str, Any], plan: SearchPlan) -> None:
+        trained: torch.nn.Module = self.network if plan.mode == "joint" else self.cells
+        trained.load_state_dict(content["network"])
+        self.weights.load_state_dict(content["weights"])
+        self.architecture.load_state_dict(content["architecture"])
+        self.stability = unpack_stability(content["stability"])
+        self.decision = replace(_open_decision(self.cells), decided=content["decided"])
+        self.epoch, self.seconds = content["epoch"], content["seconds"]
+        self.batches, self.restored = content["batches"], content["restored"]
+        torch.set_rng_state(content["random"])
+
+
+BatchSource = Callable[[int], Iterator[Batch]]
+"""Given how many batches were drawn already, the stream that goes on from there."""
+
+
+def run_search(
+    network: CellUNet,
+    loss: Loss,
+    weight_batches: BatchSource,
+    architecture_batches: BatchSource,
+    plan: SearchPlan,
+    folder: Path,
+    *,
+    device: torch.device,
+    identity: dict[str, Any] | None = None,
+    resume: bool = False,
+    log: Callable[[str], None] = print,
+) -> SearchResult:
+    """Search for a genotype.
+
+    The network must carry :class:`~nnunet_iac.cells.mixed.MixedCells` and lie on ``device``; in mode ``frozen``
+    its host must not require gradients. After every epoch one line goes to ``search.jsonl`` and the whole state to
+    ``search_state.pt`` in ``folder``. A resumed search gives the genotype of an uninterrupted one, bit for bit,
+    where the batches do (CPU, same machine).
+
+    Args:
+        network: host with mixed cells.
+        loss: ``loss(output, target)``.
+        weight_batches: batches for the weights.
+        architecture_batches: batches for the architecture, from other patients.
+        plan: how to search.
+        folder: existing folder for the two files.
+        device: where to compute.
+        identity: what else the search depends on (host, data ...); a resumed search must agree.
+        resume: go on from ``search_state.pt`` if it exists.
+        log: receives lines for people.
+
+    Raises:
+        ValueError: if the state to resume is damaged or belongs to another search.
+        FloatingPointError: if a loss or a logit is NaN or Inf, and again after the last good epoch was restored.
+    """
+    if not isinstance(network.cells, MixedCells):
+        raise ValueError(f"network: expected mixed cells, got {type(network.cells).__name__}; implant MixedCells first")
+    identity = {**(identity or {}), **asdict(plan)}
+    run = _start(network, network.cells, plan)
+    precision = Precision.of(device)
+    if resume and (folder / STATE).is_file():
+        run.restore(load_state(folder / STATE, identity), plan)
+        log(f"search: resumed after epoch {run.epoch} of {plan.epochs}")
+    truncate_records(folder / TRACE, run.epoch)
+    save_state(folder / STATE, run.content(identity, plan))
+    streams = (weight_batches(run.batches), architecture_batches(run.batches))
+    with tqdm(total=plan.epochs, initial=run.epoch, desc="search", unit="epoch") as progress:
+        while run.epoch < plan.epochs and not run.decision.stop:
+            try:
+                _epoch(run, loss, streams, plan, precision, folder)
+            except FloatingPointError as error:
+                _restore_once(run, error, folder, identity, plan, log)
+                progress.n = run.epoch
+                continue
+            save_state(folder / STATE, run.content(identity, plan))
+            _say(run, plan, log)
+            progress.update()
+            progress.set_postfix_str(_summary(run))
+    return _result(run, plan)
+
+
+def _start(network: CellUNet, cells: MixedCells, plan: SearchPlan) -> _Run:
+    weights = torch.optim.SGD(
+        list(weight_parameters(network)),
+        lr=plan.weight_lr,
+        momentum=0.99,
+        nesterov=True,
+        weight_decay=plan.weight_decay,
+    )
+    # Gradients of a cell in a good host can be far below Adam's usual epsilon of 1e-8.
+    architecture = torch.optim.Adam(
+        architecture_parameters(cells), lr=plan.architecture_lr, betas=(0.5, 0.999), eps=1e-16, weight_decay=0.0
+    )
+    state = StabilityState.start(*cells.architecture.alpha.shape)
+    return _Run(network, cells, weights, architecture, state, _open_decision(cells))
+
+
+def _open_decision(cells: MixedCells) -> Decision:
+    mask = cells.architecture.mask.cpu()
+    edges = mask[..., 0]
+    return Decision(mask, torch.full(edges.shape, torch.nan), torch.zeros_like(edges), (), stop=False)
+
+
+def _epoch(
+    run: _Run,
+    loss: Loss,
+    streams: tuple[Iterator[Batch], Iterator[Batch]],
+    plan: SearchPlan,
+    precision: Precision,
+    folder: Path,
+) -> None:
+    started = time.perf_counter()
+    searching = run.epoch >= plan.warmup_epochs
+    for group in run.weights.param_groups:
+        group["lr"] = plan.weight_lr * (1 - run.epoch / plan.epochs) ** 0.9
+    run.network.train()
+    weight_losses, architecture_losses = [], []
+    for _ in range(plan.iterations):
+        weight_batch, architecture_batch = (next(s) for s in streams)
+        run.batches += 1
+        if searching:
+            architecture_losses.append(
+                architecture_step(run.network, loss, architecture_batch, run.architecture, precision)
+            )
+        weight_losses.append(weight_step(run.network, loss, weight_batch, run.weights, precision))
+        _check_finite(run, weight_losses[-1], architecture_losses[-1] if searching else 0.0)
+    if searching:
+        _decide(run, plan)
+    seconds = time.perf_counter() - started
+    record = epoch_record(
+        epoch=run.epoch,
+        phase="search" if searching else "warmup",
+        seconds=seconds,
+        weight_loss=_mean(weight_losses),
+        arch_loss=_mean(architecture_losses) if searching else None,
+        probabilities=run.cells.architecture.probabilities(),
+        edge_weights=run.cells.architecture.edge_weights(),
+        decision=run.decision,
+    )
+    append_record(folder / TRACE, record)
+    run.seconds += seconds
+    run.epoch += 1
+
+
+def _decide(run: _Run, plan: SearchPlan) -> None:
+    architecture = run.cells.architecture
+    probabilities = architecture.probabilities().detach()
+    topology = _topology(probabilities, architecture.edge_weights(), run.cells.nodes)
+    run.stability, run.decision = update(
+        plan.rule, run.stability, probabilities, architecture.mask, topology, prune=plan.prune
+    )
+    if run.decision.pruned:
+        architecture.set_mask(run.decision.mask)
+        _restart_moments(run)
+
+
+def _restart_moments(run: _Run) -> None:
+    """Forget Adam's momentum on pruned edges, and everything on pruned operations.
+
+    The second moments of surviving operations stay: with the shared step counter, zeros there would be taken for
+    tiny gradients and the next step would be 16 times too long.
+    """
+    moments = run.architecture.state[run.cells.architecture.alpha]
+    for group, edge, operation in run.decision.pruned:
+        moments["exp_avg"][group, edge] = 0.0
+        moments["exp_avg_sq"][group, edge, operation] = 0.0
+
+
+def _topology(probabilities: torch.Tensor, edge_weights: torch.Tensor, nodes: int) -> str:
+    weights = (probabilities * edge_weights.unsqueeze(-1)).detach().double().cpu()
+    kept = [[e for node in top_edges(w, nodes) for e in node] for w in weights]
+    choices = weights[..., 1:].argmax(-1).tolist()
+    return ";".join(",".join(f"{e}:{choices[g][e]}" for e in edges) for g, edges in enumerate(kept))
+
+
+def _check_finite(run: _Run, *losses: float) -> None:
+    if not all(math.isfinite(v) for v in losses):
+        raise FloatingPointError(f"loss: expected finite numbers, got {losses} in epoch {run.epoch}")
+    for name in ("alpha", "beta"):
+        if not bool(torch.isfinite(getattr(run.cells.architecture, name)).all()):
+            raise FloatingPointError(f"{name}: expected finite logits, got NaN or Inf in epoch {run.epoch}")
+
+
+def _restore_once(
+    run: _Run,
+    error: FloatingPointError,
+    folder: Path,
+    identity: dict[str, Any],
+    plan: SearchPlan,
+    log: Callable[[str], None],
+) -> None:
+    if run.restored:
+        raise FloatingPointError(
+            f"{error}; the last good epoch was restored once already. Look for NaN in the images, lower the learning "
+            "rate (search.weight_lr) or search with a frozen host (search.host=frozen)"
+        ) from error
+    drawn = run.batches
+    run.restore(load_state(folder / STATE, identity), plan)
+    # The batches that led here are not drawn again.
+    run.batches, run.restored = drawn, True
+    save_state(folder / STATE, run.content(identity, plan))
+    log(f"search: {error}; restored the state after epoch {run.epoch} and go on with other batches")
+
+
+def _say(run: _Run, plan: SearchPlan, log: Callable[[str], None]) -> None:
+    log(f"search: epoch {run.epoch} of {plan.epochs}, {_summary(run)}")
+    for group, edge, operation in run.decision.pruned:
+        node, source = edges_of(run.cells.nodes)[edge]
+        log(f"search: pruned {OPERATIONS[operation]} from edge {source} -> node {node} of cell {group}")
+
+
+def _summary(run: _Run) -> str:
+    decided = run.decision.decided
+    return f"{int(run.decision.mask.sum())} operations active, {int(decided.sum())} of {decided.numel()} edges decided"
+
+
+def _mean(values: list[float]) -> float:
+    return math.fsum(values) / len(values)
+
+
+def _result(run: _Run, plan: SearchPlan) -> SearchResult:
+    decided, edges = int(run.decision.decided.sum()), run.decision.decided.numel()
+    status: Literal["decided", "undecided"] = "decided" if decided == edges else "undecided"
+    if status == "decided":
+        message = f"All {edges} edges were decided after {run.epoch} of {plan.epochs} epochs."
+    else:
+        message = (
+            f"The search ended undecided: {edges - decided} of {edges} edges had no operation clearly ahead after "
+            f"{run.epoch} of {plan.epochs} epochs. The genotype is the argmax of the weights, not a finding; compare it "
+            "with random cells before you rely on it, or search longer (search.epochs) or with search.host=joint."
+        )
+    architecture = run.cells.architecture
+    genotype = discretise(
+        architecture.probabilities(),
+        architecture.edge_weights(),
+        nodes=run.cells.nodes,
+        width=run.cells.width,
+        second_input=run.cells.second_input,
+        origin={
+            "seed": plan.seed,
+            "status": status,
+            "decided_edges": decided,
+            "edges": edges,
+            "epochs": run.epoch,
+            "budget": plan.epochs,
+            "pruned": plan.prune,
+        },
+    )
+    return SearchResult(genotype, status, message, run.epoch, run.seconds, decided, edges)

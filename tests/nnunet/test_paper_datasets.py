@@ -1,0 +1,329 @@
+"""The four data sets of the papers, from a download (tiny, synthetic, in the real layout) to predicted masks.
+
+The commands are those that `nnunet-iac doctor --datasets` prints, run by a shell; only options that make them
+small are appended. The converters are nnU-Net's own, so every dataset.json is the real one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import torch
+
+from nnunet_iac.nnunet.paper_datasets import (
+    ONE_GO_TRAINER,
+    PAPER_DATASETS,
+    PaperDataset,
+    describe,
+    plan_step,
+    predict_command,
+    steps,
+    train_command,
+)
+
+TRAINER = ONE_GO_TRAINER
+PLANS = "nnUNetPlans_tiny"
+REPOSITORY = Path(__file__).parents[2]
+PATIENTS = 6
+SHAPE = (8, 32, 32)
+TINY = (
+    "host.epochs=1 host.iterations=1 search.epochs=3 search.warmup_epochs=1 search.iterations=1 "
+    "training.epochs=1 training.iterations=1 training.validation_iterations=1"
+)
+AMOS_LABELS = (
+    "background",
+    "spleen",
+    "right kidney",
+    "left kidney",
+    "gall bladder",
+    "esophagus",
+    "liver",
+    "stomach",
+    "arota",  # spelt so in the public dataset.json
+    "postcava",
+    "pancreas",
+    "right adrenal gland",
+    "left adrenal gland",
+    "duodenum",
+    "bladder",
+    "prostate/uterus",
+)
+DATASET_JSON = {
+    "ACDC": {
+        "channel_names": {"0": "cineMRI"},
+        "labels": {"background": 0, "RV": 1, "MLV": 2, "LVC": 3},
+        "numTraining": 2 * PATIENTS,
+        "file_ending": ".nii.gz",
+    },
+    "BraTS": {
+        "channel_names": {"0": "T1", "1": "T1ce", "2": "T2", "3": "Flair"},
+        "labels": {"background": 0, "whole tumor": [1, 2, 3], "tumor core": [2, 3], "enhancing tumor": [3]},
+        "regions_class_order": [1, 2, 3],
+        "numTraining": PATIENTS,
+        "file_ending": ".nii.gz",
+    },
+    "KiTS": {
+        "channel_names": {"0": "CT"},
+        "labels": {"background": 0, "kidney": [1, 2, 3], "masses": [2, 3], "tumor": 2},
+        "regions_class_order": [1, 3, 2],
+        "numTraining": PATIENTS,
+        "file_ending": ".nii.gz",
+        "overwrite_image_reader_writer": "NibabelIOWithReorient",
+    },
+    "AMOS": {
+        "channel_names": {"0": "CT"},
+        "labels": {name: value for value, name in enumerate(AMOS_LABELS)},
+        "numTraining": PATIENTS,
+        "file_ending": ".nii.gz",
+        "overwrite_image_reader_writer": "NibabelIOWithReorient",
+    },
+}
+
+
+@dataclass(frozen=True)
+class Chain:
+    """One data set that went through the whole chain below `folder`."""
+
+    dataset: PaperDataset
+    folder: Path
+
+    @property
+    def raw(self) -> Path:
+        return self.folder / "raw" / self.dataset.folder
+
+    @property
+    def preprocessed(self) -> Path:
+        return self.folder / "preprocessed" / self.dataset.folder
+
+    @property
+    def model(self) -> Path:
+        return self.folder / "results" / self.dataset.folder / f"{TRAINER}__{PLANS}__2d"
+
+
+@pytest.fixture(scope="module")
+def running(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, Future[Chain]]]:
+    """The chains of all selected data sets, side by side: each is a row of mostly single-threaded commands."""
+    calls = [item.callspec for item in request.session.items if hasattr(item, "callspec")]
+    selected = sorted({call.params["chain"] for call in calls if "chain" in call.params})
+    folders = {name: tmp_path_factory.mktemp(name) for name in selected}
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        yield {name: pool.submit(run_chain, PAPER_DATASETS[name], folders[name]) for name in selected}
+    for folder in folders.values():
+        shutil.rmtree(folder)
+
+
+@pytest.fixture(params=list(PAPER_DATASETS))
+def chain(request: pytest.FixtureRequest, running: dict[str, Future[Chain]]) -> Chain:
+    return running[request.param].result()
+
+
+def test_the_converter_writes_the_dataset_json_we_document(chain: Chain) -> None:
+    written = json.loads((chain.raw / "dataset.json").read_text())
+
+    expected = DATASET_JSON[chain.dataset.name]
+    assert {key: written.get(key) for key in expected} == expected
+    assert ("regions_class_order" in written) == ("regions_class_order" in expected)
+
+
+def test_the_network_has_one_output_per_region_or_label(chain: Chain) -> None:
+    checkpoint = torch.load(chain.model / "fold_0" / "checkpoint_final.pth", map_location="cpu", weights_only=False)
+
+    weights = checkpoint["network_weights"]
+    heads = {value.shape[0] for key, value in weights.items() if key.startswith("decoder.seg_layers.")}
+    regions = {"ACDC": 4, "BraTS": 3, "KiTS": 3, "AMOS": 16}
+    assert heads == {regions[chain.dataset.name]} == {chain.dataset.output_channels}
+
+
+def test_the_trained_plans_name_our_network(chain: Chain) -> None:
+    plans = json.loads((chain.model / "plans.json").read_text())
+
+    assert plans["configurations"]["2d"]["architecture"]["network_class_name"].endswith("CellUNet")
+
+
+def test_every_image_gets_a_mask_of_its_shape_with_known_labels(chain: Chain) -> None:
+    masks = {file.name: read(file) for file in (chain.folder / "predictions").glob("*.nii.gz")}
+
+    images = {
+        file.name[: -len("_0000.nii.gz")] + ".nii.gz": read(file)
+        for file in (chain.raw / "imagesTs").glob("*_0000.nii.gz")
+    }
+    allowed = set(range(16 if chain.dataset.name == "AMOS" else 4))
+    assert masks.keys() == images.keys() != set()
+    assert {name: mask.shape for name, mask in masks.items()} == {name: image.shape for name, image in images.items()}
+    assert {value for mask in masks.values() for value in np.unique(mask)} <= allowed
+
+
+def test_the_two_phases_of_an_acdc_patient_stay_together(chain: Chain) -> None:
+    if chain.dataset.name != "ACDC":
+        pytest.skip("only ACDC has two cases per patient")
+    splits = json.loads((chain.preprocessed / "splits_final.json").read_text())
+    groups = json.loads((chain.preprocessed / "patient_groups.json").read_text())
+
+    assert len(groups) == PATIENTS and all(len(cases) == 2 for cases in groups.values())
+    for split in splits:
+        assert not {case[:10] for case in split["train"]} & {case[:10] for case in split["val"]}
+
+
+def test_brats_predictions_get_the_labels_of_brats_back(chain: Chain) -> None:
+    if chain.dataset.name != "BraTS":
+        pytest.skip("only BraTS numbers its labels anew")
+    back = {1: 2, 2: 1, 3: 4, 0: 0}
+    for file in (chain.folder / "predictions").glob("*.nii.gz"):
+        expected = np.vectorize(back.get)(read(file))
+        assert np.array_equal(read(chain.folder / "brats labels" / file.name), expected)
+
+
+@pytest.mark.parametrize("name", list(PAPER_DATASETS))
+def test_the_printed_text_explains_every_placeholder_and_nothing_else(name: str) -> None:
+    dataset = PAPER_DATASETS[name]
+    commands = "\n".join(command for step in steps(dataset) for command in step.commands)
+
+    placeholders = {*dataset.placeholders, "PREDICTIONS_FOLDER"}
+    assert all(placeholder in commands for placeholder in placeholders)
+    assert all(f"#   {placeholder}: " in describe(dataset) for placeholder in placeholders)
+
+
+def run_chain(dataset: PaperDataset, folder: Path) -> Chain:
+    DOWNLOADS[dataset.name](folder)
+    for step in dataset.conversion:
+        shell(folder, *step.commands)
+    shell(folder, *(f"{command} -npfp 1 -np 1" for command in plan_step(dataset).commands), n_proc_da="1")
+    for step in dataset.grouping:
+        shell(folder, *step.commands)
+    shell(
+        folder,
+        f"nnunet-iac configure -d {dataset.dataset_id} -c 2d -p nnUNetPlans -o {PLANS} --batch-size 2 --set {TINY}",
+        f"{train_command(dataset, TRAINER)} -p {PLANS} -device cpu",
+        f"{predict_command(dataset, TRAINER)} -p {PLANS} -device cpu -npp 1 -nps 1 --disable_tta",
+    )
+    for step in dataset.after_prediction:
+        shell(folder, *step.commands)
+    return Chain(dataset, folder)
+
+
+def shell(folder: Path, *commands: str, n_proc_da: str = "0") -> None:
+    script = "\n".join(["set -e", 'nnunet-iac() { python -m nnunet_iac.cli.main "$@"; }', *commands])
+    for placeholder, name in PLACES.items():
+        script = script.replace(placeholder, str(folder / name))
+    process = subprocess.run(
+        ["bash", "-c", script], cwd=folder, env=environment(folder, n_proc_da), capture_output=True, text=True
+    )
+    assert process.returncode == 0, f"{script}\n{process.stdout[-4000:]}\n{process.stderr[-4000:]}"
+
+
+PLACES = {
+    "ACDC_FOLDER": "a download",
+    "BRATS_FOLDER": "a download",
+    "BRATS_NEW_FOLDER": "new patients",
+    "BRATS_LABELS_FOLDER": "brats labels",
+    "KITS_FOLDER": "a download",
+    "KITS_NEW_FOLDER": "new patients",
+    "AMOS_FOLDER": "a download",
+    "PREDICTIONS_FOLDER": "predictions",
+}
+
+
+def environment(folder: Path, n_proc_da: str) -> dict[str, str]:
+    return {
+        **os.environ,
+        **{f"nnUNet_{name}": str(folder / name) for name in ("raw", "preprocessed", "results")},
+        "nnUNet_extTrainer": str(REPOSITORY / "trainers"),
+        "nnUNet_n_proc_DA": n_proc_da,
+        "nnUNet_def_n_proc": "1",
+        "OMP_NUM_THREADS": "1",
+        "OMP_THREAD_LIMIT": "1",  # nnUNetv2_train -device cpu sets one thread per core; side by side they would crawl
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+        "PYTHONPATH": os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep),
+    }
+
+
+def download_acdc(folder: Path) -> None:
+    for patient in range(1, PATIENTS + 2):
+        part = "training" if patient <= PATIENTS else "testing"
+        home = folder / "a download" / part / f"patient{patient:03d}"
+        for frame in (1, 12):
+            write_case(
+                home / f"patient{patient:03d}_frame{frame:02d}.nii.gz",
+                home / f"patient{patient:03d}_frame{frame:02d}_gt.nii.gz",
+                (1, 2, 3),
+                seed=100 * patient + frame,
+            )
+        (home / f"patient{patient:03d}_4d.nii.gz").touch()
+        (home / "Info.cfg").touch()
+
+
+def download_brats(folder: Path) -> None:
+    for patient in range(PATIENTS + 1):
+        place = "a download" if patient < PATIENTS else "new patients"
+        home = folder / place / f"BraTS2021_{patient:05d}"
+        for modality in ("t1", "t1ce", "t2", "flair"):
+            mask = home / f"{home.name}_seg.nii.gz"
+            write_case(home / f"{home.name}_{modality}.nii.gz", mask, (1, 2, 4), seed=patient)
+        if patient == PATIENTS:
+            mask.unlink()
+
+
+def download_kits(folder: Path) -> None:
+    for patient in range(PATIENTS + 1):
+        place = "a download" if patient < PATIENTS else "new patients"
+        home = folder / place / f"case_{patient:05d}"
+        write_case(home / "imaging.nii.gz", home / "segmentation.nii.gz", (1, 2, 3), seed=patient)
+
+
+def download_amos(folder: Path) -> None:
+    home = folder / "a download"
+    cases = {"Tr": (1, 4, 5, 6, 507), "Va": (8, 13, 540), "Ts": (2, 580)}  # numbers above 500 are MRI
+    for part, numbers in cases.items():
+        for number in numbers:
+            name = f"amos_{number:04d}.nii.gz"
+            write_case(home / f"images{part}" / name, home / f"labels{part}" / name, range(1, 16), seed=number)
+    shutil.rmtree(home / "labelsTs")
+    lists = {
+        key: [
+            {"image": f"./images{part}/amos_{n:04d}.nii.gz", "label": f"./labels{part}/amos_{n:04d}.nii.gz"}
+            for n in cases[part]
+        ]
+        for key, part in {"training": "Tr", "validation": "Va", "test": "Ts"}.items()
+    }
+    labels = {str(value): name for value, name in enumerate(AMOS_LABELS)}
+    (home / "dataset.json").write_text(json.dumps({"name": "AMOS", "labels": labels, **lists}))
+
+
+DOWNLOADS: dict[str, Callable[[Path], None]] = {
+    "ACDC": download_acdc,
+    "BraTS": download_brats,
+    "KiTS": download_kits,
+    "AMOS": download_amos,
+}
+
+
+def write_case(image: Path, mask: Path, labels: tuple[int, ...] | range, seed: int) -> None:
+    """A chequerboard of 8 x 8 squares, one label each, shifted and noisy by `seed`; borders in z are empty."""
+    generator = np.random.default_rng(seed)
+    squares = np.arange(SHAPE[1])[:, None] // 8 * (SHAPE[2] // 8) + np.arange(SHAPE[2])[None, :] // 8
+    plane = np.array([0, *labels] + [0] * 16, np.uint8)[squares]
+    seg = np.broadcast_to(np.roll(plane, generator.integers(0, 4, 2), (0, 1)), SHAPE).copy()
+    seg[[0, -1]] = 0
+    values = 40.0 * seg + generator.normal(0, 10, SHAPE)
+    for path, array in ((image, values.astype(np.float32)), (mask, seg)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        volume = sitk.GetImageFromArray(array)
+        volume.SetSpacing((1.5, 1.5, 5.0))
+        sitk.WriteImage(volume, str(path))
+
+
+def read(path: Path) -> np.ndarray:
+    return sitk.GetArrayFromImage(sitk.ReadImage(str(path)))

@@ -1,0 +1,10 @@
+"""``-tr nnUNetTrainerIACIdentity``, found by nnU-Net through nnUNet_extTrainer."""
+
+from nnunet_iac.nnunet.recipe import Recipe
+from nnunet_iac.nnunet.trainers import IACTrainer
+
+
+class nnUNetTrainerIACIdentity(IACTrainer):
+    """Control: the schedule of nnUNetTrainerIAC without any cell."""
+
+    recipe = Recipe(host="train", cells="identity")

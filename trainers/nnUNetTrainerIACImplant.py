@@ -1,0 +1,10 @@
+"""``-tr nnUNetTrainerIACImplant``, found by nnU-Net through nnUNet_extTrainer."""
+
+from nnunet_iac.nnunet.recipe import Recipe
+from nnunet_iac.nnunet.trainers import IACTrainer
+
+
+class nnUNetTrainerIACImplant(IACTrainer):
+    """Upgrade a trained host: search cells with the host frozen, implant them, train them."""
+
+    recipe = Recipe(host="trained", cells="search")

@@ -1,0 +1,10 @@
+"""``-tr nnUNetTrainerIACImplantIdentity``, found by nnU-Net through nnUNet_extTrainer."""
+
+from nnunet_iac.nnunet.recipe import Recipe
+from nnunet_iac.nnunet.trainers import IACTrainer
+
+
+class nnUNetTrainerIACImplantIdentity(IACTrainer):
+    """Control: the trained host, without any cell and without further training of the host."""
+
+    recipe = Recipe(host="trained", cells="identity")

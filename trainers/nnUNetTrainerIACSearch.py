@@ -1,0 +1,10 @@
+"""``-tr nnUNetTrainerIACSearch``, found by nnU-Net through nnUNet_extTrainer."""
+
+from nnunet_iac.nnunet.recipe import Recipe
+from nnunet_iac.nnunet.trainers import IACTrainer
+
+
+class nnUNetTrainerIACSearch(IACTrainer):
+    """Search only: write ``<plans>_iac.json`` next to the plans, train nothing."""
+
+    recipe = Recipe(host="either", cells="search", train=False)
