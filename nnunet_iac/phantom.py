@@ -50,8 +50,8 @@ _SIGNAL = (0.07, 0.33, 0.6, 0.9, 0.28, 0.88, 0.34, 0.27, 1.0, 0.34)
 class Grid:
     """The voxels: ``size`` pixels on a side of ``pixel`` mm, ``slices`` of ``thickness`` mm."""
 
-    size: int = 64
-    pixel: float = 1.5
+    size: int = 48
+    pixel: float = 2.0
     slices: int = 7
     thickness: float = 10.0
 
@@ -88,7 +88,7 @@ def draw_patient(seed: int, patient: int, grid: Grid | None = None) -> tuple[Cas
     Example:
         >>> diastole, systole = draw_patient(0, 1)
         >>> diastole.name, diastole.image.shape
-        ('patient001_frame01', (7, 64, 64))
+        ('patient001_frame01', (7, 48, 48))
         >>> bool((diastole.labels == 3).sum() > (systole.labels == 3).sum())
         True
     """

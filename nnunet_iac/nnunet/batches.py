@@ -45,7 +45,12 @@ class SeededBatches:
         self.workers = workers
 
     def set_thread_id(self, thread_id: int) -> None:
-        """Called by batchgenerators in each worker."""
+        """Called by batchgenerators in each worker, before its first batch.
+
+        A worker that is forked after torch computed with several threads hangs in its first parallel region, and
+        nnU-Net's workers are one process for each core anyway: one thread each.
+        """
+        torch.set_num_threads(1)
         self.index += thread_id
 
     def __iter__(self) -> Iterator[dict[str, Any]]:

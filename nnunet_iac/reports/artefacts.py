@@ -13,7 +13,7 @@ from nnunet_iac.reports import trace as traces
 from nnunet_iac.reports.plans import ModelName, PlansFacts, class_names, read_plans
 from nnunet_iac.reports.result import SearchResult, read_result
 from nnunet_iac.reports.trace import SearchTrace, read_trace
-from nnunet_iac.reports.validation import Host, Validation, find_host, validation_of
+from nnunet_iac.reports.validation import Host, HostOrigin, Validation, find_host, host_origin_of, validation_of
 
 _PNG_START, _PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"
 
@@ -28,6 +28,7 @@ class FoldArtefacts:
         result: how the search ended; None while it runs, after a kill, and without a search.
         validation: Dice of this fold; None before validation.
         host: Dice of the host's same fold, or where it was looked for.
+        host_origin: what the run wrote about its own host; None if it wrote nothing.
         progress: nnU-Net's training curve (a whole PNG file); None if there is none.
         trace_is_empty: ``search.jsonl`` exists but holds no whole line.
     """
@@ -37,6 +38,7 @@ class FoldArtefacts:
     result: SearchResult | None
     validation: Validation | None
     host: Host
+    host_origin: HostOrigin | None
     progress: bytes | None
     trace_is_empty: bool = False
 
@@ -99,9 +101,9 @@ def read_results(folder: Path, fold: str | None = None) -> ModelArtefacts:
     model, fold_folders = _located(folder, fold)
     name = ModelName.of(model)
     plans = read_plans(model, name.configuration if name else None)
-    folds = tuple(_read_fold(path, name) for path in fold_folders)
+    folds = tuple(_read_fold(path, name, plans.derived_from) for path in fold_folders)
     artefacts = ModelArtefacts(model, name, plans, class_names(model), folds)
-    if artefacts.genotype is None and not any(fold.searched for fold in folds):
+    if artefacts.genotype is None and not any(fold.searched or fold.host_origin for fold in folds):
         raise FileNotFoundError(_nothing_known(folder, artefacts))
     return artefacts
 
@@ -131,16 +133,19 @@ def _fold_order(path: Path) -> tuple[int, str]:
     return (int(number), "") if number.isdecimal() else (1 << 30, number)
 
 
-def _read_fold(folder: Path, name: ModelName | None) -> FoldArtefacts:
+def _read_fold(folder: Path, name: ModelName | None, derived_from: str | None) -> FoldArtefacts:
     trace_path, result_path = folder / traces.FILE_NAME, folder / results.FILE_NAME
     trace = read_trace(trace_path) if trace_path.is_file() else None
     result = read_result(result_path) if result_path.is_file() else None
+    origin = host_origin_of(folder)
+    checkpoint = (result.host_checkpoint if result else None) or (origin.checkpoint if origin else None)
     return FoldArtefacts(
         folder=folder,
         trace=trace,
         result=result,
         validation=validation_of(folder),
-        host=find_host(folder, name, result.host_checkpoint if result else None),
+        host=find_host(folder, name, checkpoint, derived_from),
+        host_origin=origin,
         progress=_whole_png(folder / "progress.png"),
         trace_is_empty=trace is None and trace_path.is_file(),
     )

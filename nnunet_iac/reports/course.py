@@ -1,4 +1,4 @@
-"""The course of a search: losses and seconds of each epoch."""
+"""The course of a search: active operations, losses and seconds of each epoch."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from nnunet_iac.reports.canvas import MUTED, style_axes, title_axes
-from nnunet_iac.reports.names import duration
+from nnunet_iac.cells.genotype import OPERATIONS
+from nnunet_iac.reports.canvas import INK, MUTED, style_axes, title_axes
+from nnunet_iac.reports.names import colour_of, duration
 from nnunet_iac.reports.trace import SearchTrace
 
 WEIGHT_COLOUR, ARCH_COLOUR, TIME_COLOUR = "#28348f", "#e09f00", "#117733"
@@ -38,6 +40,23 @@ class EpochSeconds:
     seconds: NDArray[np.float64]
 
 
+@dataclass(frozen=True, eq=False)
+class ActiveOperations:
+    """Active operations of all cells over epochs.
+
+    Attributes:
+        epochs: ``(T,)``.
+        by_operation: ``(T, 8)``, on how many edges an operation is active.
+        total: ``(T,)``, as the search counted them.
+        edges: edges of all cells: the least number of active operations.
+    """
+
+    epochs: NDArray[np.int64]
+    by_operation: NDArray[np.int64]
+    total: NDArray[np.int64]
+    edges: int
+
+
 def losses_data(trace: SearchTrace) -> Losses:
     """Return what :func:`draw_losses` draws."""
     return Losses(trace.epochs, trace.weight_loss, trace.arch_loss)
@@ -46,6 +65,16 @@ def losses_data(trace: SearchTrace) -> Losses:
 def epoch_seconds_data(trace: SearchTrace) -> EpochSeconds:
     """Return what :func:`draw_epoch_seconds` draws."""
     return EpochSeconds(trace.epochs, trace.seconds)
+
+
+def active_operations_data(trace: SearchTrace) -> ActiveOperations:
+    """Return what :func:`draw_active_operations` draws."""
+    return ActiveOperations(
+        epochs=trace.epochs,
+        by_operation=trace.mask.sum(axis=(1, 2)),
+        total=trace.active_operations,
+        edges=trace.groups * len(trace.edges),
+    )
 
 
 def draw_losses(record: Losses, ax: Axes) -> None:
@@ -70,8 +99,23 @@ def draw_epoch_seconds(record: EpochSeconds, ax: Axes) -> None:
     title_axes(ax, "seconds per epoch", f"{duration(float(record.seconds.sum()))} in all")
 
 
+def draw_active_operations(record: ActiveOperations, ax: Axes) -> None:
+    """Draw the number of active operations as steps, stacked by operation, with the total above."""
+    _prepare(record.epochs, ax)
+    edges = np.append(record.epochs, record.epochs[-1] + 1) - 0.5
+    below = np.zeros(len(record.epochs))
+    for index in range(len(OPERATIONS)):
+        above = below + record.by_operation[:, index]
+        ax.stairs(above, edges, baseline=below, fill=True, color=colour_of(index), alpha=0.9, linewidth=0)
+        below = above
+    ax.stairs(record.total, edges, baseline=None, color=INK, linewidth=1.4)
+    ax.axhline(record.edges, color=INK, linewidth=0.9, linestyle=":")
+    ax.set_ylim(0, max(1.0, 1.06 * float(record.total.max())))
+    title_axes(ax, "active operations", f"{record.total[0]} → {record.total[-1]}")
+
+
 def _prepare(epochs: NDArray[np.int64], ax: Axes) -> None:
     style_axes(ax)
     ax.set_xlim(epochs[0] - 0.5, epochs[-1] + 0.5)
-    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
     ax.set_xlabel("epoch", fontsize=8, color=MUTED)

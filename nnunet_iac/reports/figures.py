@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec
 from matplotlib.lines import Line2D
@@ -13,14 +14,20 @@ from matplotlib.patches import Patch
 
 from nnunet_iac.cells.genotype import OPERATIONS, Cell, Genotype
 from nnunet_iac.reports.canvas import INK, MUTED, new_figure, png_bytes
-from nnunet_iac.reports.course import draw_epoch_seconds, draw_losses, epoch_seconds_data, losses_data
+from nnunet_iac.reports.course import (
+    active_operations_data,
+    draw_active_operations,
+    draw_epoch_seconds,
+    draw_losses,
+    epoch_seconds_data,
+    losses_data,
+)
 from nnunet_iac.reports.dice import draw_dice_by_case, draw_dice_by_class
 from nnunet_iac.reports.genotype_graph import draw_genotype_graph, genotype_graph_data
 from nnunet_iac.reports.graphviz_drawing import graphviz_png
 from nnunet_iac.reports.names import colour_of, label_of
 from nnunet_iac.reports.pruning import (
-    active_operations_data,
-    draw_active_operations,
+    EPOCH_COLOURS,
     draw_final_state,
     draw_pruning_times,
     epoch_scale,
@@ -55,7 +62,7 @@ def divergence_png(trace: SearchTrace, group: int, second_input: str, tau: float
     """Return one panel of divergence for each edge of a cell, laid out as :func:`probabilities_png`."""
     legend: list[Artist] = [Line2D([], [], color="#28348f", linewidth=1.5, label="JSD, 0 … 1 (log)")]
     if tau is not None:
-        legend.append(Line2D([], [], color=TAU_COLOUR, linewidth=1.1, linestyle=(0, (4, 2)), label=f"tau = {tau:g}"))
+        legend.append(Line2D([], [], color=TAU_COLOUR, linewidth=1.1, linestyle=(0, (4, 2)), label=f"tau = {tau:.3g}"))
         legend.append(Patch(facecolor="#2e8b57", alpha=0.15, label="stable (below tau)"))
 
     def panel(edge: int, ax: Axes) -> None:
@@ -78,10 +85,12 @@ def pruning_times_png(trace: SearchTrace, second_input: str) -> bytes:
     records = [pruning_times_data(trace, group, second_input) for group in range(trace.groups)]
     for record, ax in zip(records, axes, strict=True):
         draw_pruning_times(record, ax)
-    bar = figure.colorbar(epoch_scale(records[0]), ax=axes, fraction=0.035, pad=0.02, aspect=30)
+    bar = figure.colorbar(
+        ScalarMappable(epoch_scale(records[0]), EPOCH_COLOURS), ax=axes, fraction=0.035, pad=0.02, aspect=30
+    )
     bar.set_label("pruned at epoch", fontsize=8, color=MUTED)
     bar.ax.tick_params(labelsize=8, colors=MUTED, length=0)
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)
     return png_bytes(figure)
 
 
@@ -102,7 +111,7 @@ def genotype_png(genotype: Genotype, level: int) -> bytes:
     drawn = graphviz_png(record)
     if drawn is not None:
         return drawn
-    figure = new_figure(11, _graph_height(genotype))
+    figure = new_figure(*_graph_size(genotype))
     figure.set_layout_engine("none")
     draw_genotype_graph(record, figure.add_axes((0.01, 0.01, 0.98, 0.98)))
     return png_bytes(figure)
@@ -122,8 +131,11 @@ def dice_png(scores: Scores) -> bytes:
     return png_bytes(figure)
 
 
-def _graph_height(genotype: Genotype) -> float:
-    return 1.2 if genotype.is_identity else 4.9 if genotype.nodes <= 4 else 6.5
+def _graph_size(genotype: Genotype) -> tuple[float, float]:
+    if genotype.is_identity:
+        return 4.5, 0.9
+    columns, rows = min(genotype.nodes, 4), min(-(-genotype.nodes // 2), 3)
+    return 3.0 + 2.0 * columns, 1.9 + 1.45 * rows
 
 
 def _cell(genotype: Genotype | None, group: int, groups: int) -> Cell | None:

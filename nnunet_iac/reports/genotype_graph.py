@@ -10,8 +10,9 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from matplotlib.path import Path as Outline
 
 from nnunet_iac.cells.genotype import CELL_INPUTS, Genotype
+from nnunet_iac.reports.arrow_routing import Box, Curve, Point
 from nnunet_iac.reports.canvas import INK, MUTED
-from nnunet_iac.reports.graph_layout import Box, Curve, Point, layout_graph
+from nnunet_iac.reports.graph_layout import layout_graph
 from nnunet_iac.reports.names import OPERATION_COLOURS, OPERATION_LABELS, input_name
 
 OUTPUT = "output"
@@ -106,9 +107,7 @@ def draw_genotype_graph(record: GenotypeGraph, ax: Axes) -> None:
 
 
 def _inches_per_unit(ax: Axes, width: float, height: float) -> float:
-    figure_width, figure_height = ax.figure.get_size_inches()
-    position = ax.get_position()
-    return float(min(figure_width * position.width / width, figure_height * position.height / height))
+    return float(min(ax.bbox.width / width, ax.bbox.height / height) / ax.figure.dpi)
 
 
 def _draw_way(

@@ -21,12 +21,13 @@ def dot_source(record: GenotypeGraph) -> str:
         >>> '"skip" -> "output"' in dot_source(genotype_graph_data(Genotype.identity()))
         True
     """
+    output = "skip + project(concat)" if record.operations else "output"
     lines = [
         "digraph cell {",
         "rankdir=LR; nodesep=0.35; ranksep=0.55; bgcolor=white; dpi=130; splines=true;",
         f'node [{_SHAPE} color="{INK}" fontcolor="{INK}"];',
         f'edge [fontname="DejaVu Sans,Helvetica,Arial" fontsize=11 color="{MUTED}" arrowsize=0.8];',
-        *(_vertex_line(vertex) for vertex in record.vertices),
+        *(_vertex_line(vertex, output if vertex.kind == "output" else vertex.name) for vertex in record.vertices),
         *(_arrow_line(arrow.source, arrow.target, arrow.operation) for arrow in record.arrows),
         "}",
     ]
@@ -45,8 +46,7 @@ def graphviz_png(record: GenotypeGraph) -> bytes | None:
         return None
 
 
-def _vertex_line(vertex: Vertex) -> str:
-    label = "skip + project(concat)" if vertex.kind == "output" else vertex.name
+def _vertex_line(vertex: Vertex, label: str) -> str:
     return f'"{vertex.name}" [label="{label}" fillcolor="{FILL[vertex.kind]}" color="{FRAME[vertex.kind]}"];'
 
 

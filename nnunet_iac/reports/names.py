@@ -7,16 +7,19 @@ from types import MappingProxyType
 
 from nnunet_iac.cells.genotype import CELL_INPUTS, OPERATIONS
 
+TIMES = "\N{MULTIPLICATION SIGN}"
+"""Between the sides of a kernel, and between a count and what is counted."""
+
 OPERATION_LABELS: Mapping[str, str] = MappingProxyType(
     {
         "none": "none",
-        "max_pool_3x3": "max pool 3×3",
-        "avg_pool_3x3": "avg pool 3×3",
+        "max_pool_3x3": f"max pool 3{TIMES}3",
+        "avg_pool_3x3": f"avg pool 3{TIMES}3",
         "skip_connect": "skip connect",
-        "sep_conv_3x3": "sep conv 3×3",
-        "sep_conv_5x5": "sep conv 5×5",
-        "dil_conv_3x3": "dil conv 3×3",
-        "dil_conv_5x5": "dil conv 5×5",
+        "sep_conv_3x3": f"sep conv 3{TIMES}3",
+        "sep_conv_5x5": f"sep conv 5{TIMES}5",
+        "dil_conv_3x3": f"dil conv 3{TIMES}3",
+        "dil_conv_5x5": f"dil conv 5{TIMES}5",
     }
 )
 """What a reader sees for each operation, in the order of :data:`nnunet_iac.cells.genotype.OPERATIONS`."""

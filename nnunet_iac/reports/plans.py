@@ -44,11 +44,13 @@ class PlansFacts:
         network_class: dotted name of the network class, None without plans.
         genotype: the genotype the network was built with, None if the network carries none.
         settings: the ``iac`` block with dotted keys (only what was set; defaults are not written there).
+        derived_from: name of the plans that these were derived from, None if they say nothing.
     """
 
     network_class: str | None = None
     genotype: Genotype | None = None
     settings: Mapping[str, Any] | None = None
+    derived_from: str | None = None
 
 
 def read_plans(model: Path, configuration: str | None) -> PlansFacts:
@@ -62,7 +64,8 @@ def read_plans(model: Path, configuration: str | None) -> PlansFacts:
     path = model / "plans.json"
     if not path.is_file():
         return PlansFacts()
-    resolved = _configuration(read_object(path).get("configurations"), configuration)
+    plans = read_object(path)
+    resolved = _configuration(plans.get("configurations"), configuration)
     architecture = resolved.get("architecture") or {}
     genotype = (architecture.get("arch_kwargs") or {}).get("genotype")
     try:
@@ -70,6 +73,7 @@ def read_plans(model: Path, configuration: str | None) -> PlansFacts:
             network_class=architecture.get("network_class_name"),
             genotype=None if genotype is None else Genotype.from_dict(genotype),
             settings=flatten(resolved.get("iac") or {}),
+            derived_from=plans.get("derived_from"),
         )
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
@@ -109,16 +113,17 @@ def _configuration(configurations: Any, name: str | None) -> dict[str, Any]:
     resolved = {key: _inherited(configurations, key) for key in configurations}
     if name in resolved:
         return resolved[name]
-    carrying = (c for c in resolved.values() if (c.get("architecture") or {}).get("network_class_name") == NETWORK_CLASS)
+    carrying = (
+        c for c in resolved.values() if (c.get("architecture") or {}).get("network_class_name") == NETWORK_CLASS
+    )
     return next(carrying, {})
 
 
 def _inherited(configurations: Mapping[str, Any], name: str) -> dict[str, Any]:
     chain: list[dict[str, Any]] = []
     seen: set[str] = set()
-    current: str | None = name
-    while current in configurations and current not in seen:
-        seen.add(current)
-        chain.append(configurations[current])
-        current = configurations[current].get("inherits_from")
+    while name in configurations and name not in seen:
+        seen.add(name)
+        chain.append(configurations[name])
+        name = str(configurations[name].get("inherits_from"))
     return {key: value for configuration in reversed(chain) for key, value in configuration.items()}

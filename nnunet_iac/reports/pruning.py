@@ -1,4 +1,4 @@
-"""When operations were pruned, how many are left, and what each edge ended with."""
+"""When operations were pruned, and what each edge ended with: tables edge x operation."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Colormap, LinearSegmentedColormap, Normalize
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from nnunet_iac.cells.genotype import OPERATIONS, Cell
-from nnunet_iac.reports.canvas import INK, MUTED, RULE, style_axes, text_colour_on, title_axes
+from nnunet_iac.reports.canvas import INK, MUTED, RULE, text_colour_on, title_axes
 from nnunet_iac.reports.names import colour_of, edge_name, label_of, level_name
 from nnunet_iac.reports.trace import SearchTrace
 
@@ -60,23 +59,6 @@ class FinalState:
     chosen: tuple[tuple[int, int], ...]
 
 
-@dataclass(frozen=True, eq=False)
-class ActiveOperations:
-    """Active operations of all cells over epochs.
-
-    Attributes:
-        epochs: ``(T,)``.
-        by_operation: ``(T, 8)``, on how many edges an operation is active.
-        total: ``(T,)``, as the search counted them.
-        edges: edges of all cells: the least number of active operations.
-    """
-
-    epochs: NDArray[np.int64]
-    by_operation: NDArray[np.int64]
-    total: NDArray[np.int64]
-    edges: int
-
-
 def pruning_times_data(trace: SearchTrace, group: int, second_input: str = "decoder") -> PruningTimes:
     """Return what :func:`draw_pruning_times` draws.
 
@@ -114,32 +96,22 @@ def final_state_data(
     )
 
 
-def active_operations_data(trace: SearchTrace) -> ActiveOperations:
-    """Return what :func:`draw_active_operations` draws."""
-    return ActiveOperations(
-        epochs=trace.epochs,
-        by_operation=trace.mask.sum(axis=(1, 2)),
-        total=trace.active_operations,
-        edges=trace.groups * len(trace.edges),
-    )
-
-
 def draw_pruning_times(record: PruningTimes, ax: Axes) -> None:
     """Draw a heat map edge x operation: the colour and the number are the epoch, a dot is an active operation."""
     scale = epoch_scale(record)
-    ax.imshow(record.epochs, cmap=scale.get_cmap(), norm=scale.norm, aspect="auto", interpolation="nearest")
+    ax.imshow(record.epochs, cmap=EPOCH_COLOURS, norm=scale, aspect="auto", interpolation="nearest")
     _prepare_table(record.edges, [label_of(i) for i in range(len(OPERATIONS))], record.title, ax)
     for (row, column), epoch in np.ndenumerate(record.epochs):
         if np.isnan(epoch):
             ax.plot(column, row, "o", color=colour_of(column), markersize=5)
         else:
-            shade = text_colour_on(*scale.to_rgba(epoch)[:3])
+            shade = text_colour_on(*EPOCH_COLOURS(scale(epoch))[:3])
             ax.text(column, row, f"{epoch:.0f}", ha="center", va="center", fontsize=7.5, color=shade)
 
 
-def epoch_scale(record: PruningTimes) -> ScalarMappable:
+def epoch_scale(record: PruningTimes) -> Normalize:
     """Return the colour scale of a heat map of epochs (for its colour bar)."""
-    return ScalarMappable(Normalize(record.first_epoch, max(record.last_epoch, record.first_epoch + 1)), EPOCH_COLOURS)
+    return Normalize(record.first_epoch, max(record.last_epoch, record.first_epoch + 1))
 
 
 def draw_final_state(record: FinalState, ax: Axes) -> None:
@@ -164,24 +136,6 @@ def draw_final_state(record: FinalState, ax: Axes) -> None:
         ax.add_patch(frame)
 
 
-def draw_active_operations(record: ActiveOperations, ax: Axes) -> None:
-    """Draw the number of active operations as steps, stacked by operation, with the total above."""
-    style_axes(ax)
-    edges = np.append(record.epochs, record.epochs[-1] + 1) - 0.5
-    below = np.zeros(len(record.epochs))
-    for index in range(len(OPERATIONS)):
-        above = below + record.by_operation[:, index]
-        ax.stairs(above, edges, baseline=below, fill=True, color=colour_of(index), alpha=0.9, linewidth=0)
-        below = above
-    ax.stairs(record.total, edges, baseline=None, color=INK, linewidth=1.4)
-    ax.axhline(record.edges, color=INK, linewidth=0.9, linestyle=":")
-    ax.set_ylim(0, max(1.0, 1.06 * float(record.total.max())))
-    ax.set_xlim(edges[0], edges[-1])
-    ax.xaxis.get_major_locator().set_params(integer=True)
-    ax.set_xlabel("epoch", fontsize=8, color=MUTED)
-    title_axes(ax, "active operations", f"{record.total[0]} → {record.total[-1]}")
-
-
 def _edge_names(trace: SearchTrace, second_input: str) -> tuple[str, ...]:
     return tuple(edge_name(node, source, second_input) for node, source in trace.edges)
 
@@ -202,5 +156,3 @@ def _prepare_table(rows: tuple[str, ...], columns: list[str], title: str, ax: Ax
     ax.set_yticks(np.arange(len(rows) + 1) - 0.5, minor=True)
     ax.grid(which="minor", color=RULE, linewidth=0.7)
     ax.tick_params(which="both", length=0)
-
-

@@ -34,6 +34,10 @@ class SearchResult:
         host_checkpoint: where the host's weights came from; None if it was trained in the same run.
         host_mode: ``frozen`` or ``joint``.
         settings: dotted key to value.
+        tau: the threshold of stability in effect; None where neither the file nor the settings give one.
+        weight_cases: cases that trained weights during the search; None where the file does not say.
+        architecture_cases: cases that trained the architecture.
+        patients: how patients were known, in words; None if every case counted as one.
     """
 
     status: Status
@@ -47,6 +51,10 @@ class SearchResult:
     host_checkpoint: str | None
     host_mode: str
     settings: Mapping[str, Any]
+    tau: float | None = None
+    weight_cases: int | None = None
+    architecture_cases: int | None = None
+    patients: str | None = None
 
 
 def read_result(path: Path) -> SearchResult:
@@ -79,6 +87,25 @@ def read_result(path: Path) -> SearchResult:
             host_checkpoint=host.get("checkpoint"),
             host_mode=str(host.get("mode", "unknown")),
             settings=flatten(settings),
+            tau=tau_of({"search.tau": record.get("tau") or flatten(settings).get("search.tau")}),
+            weight_cases=_count(record.get("weight_cases")),
+            architecture_cases=_count(record.get("architecture_cases")),
+            patients=record.get("patients"),
         )
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path}: {error}") from error
+
+
+def tau_of(settings: Mapping[str, Any]) -> float | None:
+    """Return the threshold of stability that settings give as a positive number, else None.
+
+    Example:
+        >>> tau_of({"search.tau": 0.02}), tau_of({"search.tau": "auto"}), tau_of({})
+        (0.02, None, None)
+    """
+    tau = settings.get("search.tau", settings.get("tau"))
+    return float(tau) if isinstance(tau, (int, float)) and not isinstance(tau, bool) and tau > 0 else None
+
+
+def _count(cases: object) -> int | None:
+    return len(cases) if isinstance(cases, list) else None

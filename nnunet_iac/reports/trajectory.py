@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from nnunet_iac.cells.genotype import OPERATIONS
@@ -92,17 +91,6 @@ def divergence_data(
     )
 
 
-def tau_of(settings: Mapping[str, Any]) -> float | None:
-    """Return the threshold of stability that settings give as a positive number, else None.
-
-    Example:
-        >>> tau_of({"search.tau": 0.02}), tau_of({"search.tau": "auto"}), tau_of({})
-        (0.02, None, None)
-    """
-    tau = settings.get("search.tau", settings.get("tau"))
-    return float(tau) if isinstance(tau, (int, float)) and not isinstance(tau, bool) and tau > 0 else None
-
-
 def decided_at(trace: SearchTrace, group: int, edge: int) -> int | None:
     """Return the first epoch from which an edge stayed decided to the end; None if it is undecided at the end."""
     decided = trace.decided[:, group, edge]
@@ -145,9 +133,11 @@ def draw_divergence(record: Divergence, ax: Axes) -> None:
     if record.tau is not None:
         ax.axhspan(SMALLEST_DIVERGENCE * 0.7, record.tau, color="#2e8b57", alpha=0.09, linewidth=0)
         ax.axhline(record.tau, color=TAU_COLOUR, linewidth=1.1, linestyle=(0, (4, 2)))
-    ax.plot(record.epochs, values, color="#28348f", linewidth=1.5, marker="." if len(values) < 3 else None)
+    ax.plot(record.epochs, values, color="#28348f", linewidth=1.4, marker=".", markersize=3)
     if not np.isfinite(record.values).any():
-        ax.text(0.5, 0.5, "window not filled", transform=ax.transAxes, ha="center", va="center", fontsize=8, color=MUTED)
+        ax.text(
+            0.5, 0.5, "window not filled", transform=ax.transAxes, ha="center", va="center", fontsize=8, color=MUTED
+        )
     note = "undecided" if record.decided_at is None else f"decided at {record.decided_at}"
     title_axes(ax, record.edge, note)
 
@@ -156,7 +146,7 @@ def _prepare(epochs: NDArray[np.int64], search_start: int | None, decided: int |
     style_axes(ax)
     first, last = int(epochs[0]), int(epochs[-1])
     ax.set_xlim(first - 0.5, last + 0.5)
-    ax.xaxis.get_major_locator().set_params(integer=True, nbins=4)
+    ax.xaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
     warm_until = last + 0.5 if search_start is None else search_start - 0.5
     if warm_until > first - 0.5:
         ax.axvspan(first - 0.5, warm_until, color="#eef0f3", linewidth=0)

@@ -35,10 +35,22 @@ class Validation:
 
 @dataclass(frozen=True)
 class Host:
-    """The host's validation, and every file that was looked for (in words of the report when there is none)."""
+    """The host's validation, every file that was looked for, and whether what was found is surely this model's host.
+
+    ``is_kin`` is False where the plans' names do not show that the host's plans are the model's own or its parents.
+    """
 
     validation: Validation | None
     looked_for: tuple[Path, ...]
+    is_kin: bool = True
+
+
+@dataclass(frozen=True)
+class HostOrigin:
+    """What the run wrote about its own host in ``host.json``: words, and the checkpoint if weights were taken."""
+
+    message: str
+    checkpoint: str | None
 
 
 def read_validation(path: Path) -> Validation:
@@ -69,33 +81,54 @@ def validation_of(fold: Path) -> Validation | None:
     return read_validation(fold / _SUMMARY) if (fold / _SUMMARY).is_file() else None
 
 
-def find_host(fold: Path, name: ModelName | None, checkpoint: str | None) -> Host:
+def host_origin_of(fold: Path) -> HostOrigin | None:
+    """Return what a run wrote about its host, None without ``host.json``.
+
+    Raises:
+        ValueError: if the file does not parse.
+    """
+    path = fold / "host.json"
+    if not path.is_file():
+        return None
+    record = read_object(path)
+    check_keys(record, ("message", "checkpoint"), str(path))
+    return HostOrigin(str(record["message"]), record["checkpoint"])
+
+
+def find_host(fold: Path, name: ModelName | None, checkpoint: str | None, derived_from: str | None = None) -> Host:
     """Find the stock result for the same fold.
 
     Looked for, in this order: beside the checkpoint that the search took its host from; in the stock trainer's folder
-    of the same plans; of plans from whose name this model's plans name derives (the longest first); of any other
-    plans. Stock folders that carry cells themselves (``nnUNetTrainer -p <plans>_iac``) are no hosts.
+    of the same plans; of the plans that these were derived from; of plans with whose name this model's plans name
+    starts (the longest first); of any other plans. Stock folders that carry cells themselves (``nnUNetTrainer -p
+    <plans>_iac``) are no hosts.
 
     Raises:
         ValueError: from :func:`read_validation`.
     """
-    folders = [Path(checkpoint).parent] if checkpoint else []
-    folders += [folder / fold.name for folder in _stock_folders(fold.parent, name)] if name else []
+    given = Path(checkpoint).parent if checkpoint else None
+    stock = _stock_folders(fold.parent, name, derived_from) if name else []
+    folders = ([given] if given else []) + [folder / fold.name for folder in stock]
     looked_for = tuple(dict.fromkeys(folder / _SUMMARY for folder in folders))
     found = next((path for path in looked_for if path.is_file() and path.parent.parent != fold), None)
-    return Host(read_validation(found) if found else None, looked_for)
+    if found is None or name is None:
+        return Host(read_validation(found) if found else None, looked_for)
+    folder = found.parent.parent
+    is_kin = folder == given or _kinship(folder.parent, name, derived_from) > 0
+    return Host(read_validation(found), looked_for, is_kin)
 
 
-def _stock_folders(model: Path, name: ModelName) -> list[Path]:
-    same = model.parent / f"{STOCK_TRAINER}__{name.plans}__{name.configuration}"
+def _stock_folders(model: Path, name: ModelName, derived_from: str | None) -> list[Path]:
+    named = [plans for plans in (name.plans, derived_from) if plans]
+    expected = [model.parent / f"{STOCK_TRAINER}__{plans}__{name.configuration}" for plans in named]
     others = sorted(model.parent.glob(f"{STOCK_TRAINER}__*__{name.configuration}"))
-    others.sort(key=lambda folder: _kinship(folder, name), reverse=True)
-    return [folder for folder in dict.fromkeys([same, *others]) if folder != model and not carries_cells(folder)]
+    others.sort(key=lambda folder: _kinship(folder, name, derived_from), reverse=True)
+    return [folder for folder in dict.fromkeys([*expected, *others]) if folder != model and not carries_cells(folder)]
 
 
-def _kinship(folder: Path, name: ModelName) -> int:
+def _kinship(folder: Path, name: ModelName, derived_from: str | None) -> int:
     plans = folder.name.split("__")[1]
-    return len(plans) if name.plans.startswith(plans) else 0
+    return len(plans) if plans == derived_from or name.plans.startswith(plans) else 0
 
 
 def _case_name(case: Mapping[str, Any]) -> str:

@@ -9,86 +9,26 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from tqdm import tqdm
 
-from nnunet_iac.cells.architecture import architecture_parameters, weight_parameters
 from nnunet_iac.cells.discretise import discretise, top_edges
 from nnunet_iac.cells.genotype import OPERATIONS, Genotype, edges_of
 from nnunet_iac.cells.mixed import MixedCells
 from nnunet_iac.cells.network import CellUNet
 from nnunet_iac.search.bilevel import Batch, Loss, Precision, architecture_step, weight_step
-from nnunet_iac.search.stability import Decision, StabilityRule, StabilityState, drift_threshold, update
-from nnunet_iac.search.state import load_state, pack_stability, save_state, unpack_stability
+from nnunet_iac.search.plan import SearchPlan
+from nnunet_iac.search.run import Run, start_run
+from nnunet_iac.search.stability import chance_gap, update
+from nnunet_iac.search.state import load_state, save_state
 from nnunet_iac.search.trace import append_record, epoch_record, truncate_records
 
 TRACE = "search.jsonl"
 STATE = "search_state.pt"
-
-
-@dataclass(frozen=True)
-class SearchPlan:
-    """How to search.
-
-    Attributes:
-        epochs: the budget.
-        iterations: weight steps (and architecture steps, after the warm-up) of an epoch.
-        warmup_epochs: first epochs with weight steps only; they open the cells' projections, without which
-            architecture parameters get no gradient at all.
-        prune: False runs the full search: nothing is pruned, nothing stops early.
-        seed: of the cells' weights, the logits and the batches.
-        drift: largest move of a logit in one epoch. The architecture learning rate is ``drift / iterations``, so
-            that a search with few steps an epoch moves as far in an epoch as one with many (Adam moves a logit by
-            at most about its learning rate in a step). Our choice: 0.2. PC-DARTS' schedule allows a total travel
-            of 2 (CIFAR) to 11 (ImageNet).
-        tau: stability threshold, None for the divergence of a drift of a third of what the window allows.
-        patience: see :class:`~nnunet_iac.search.stability.StabilityRule`.
-        weight_lr: initial rate of the weights (SGD, Nesterov momentum 0.99, poly decay: nnU-Net's).
-        weight_decay: of the weights.
-        mode: host ``frozen`` or trained ``joint``-ly.
-
-    Raises:
-        ValueError: if a number is out of range.
-    """
-
-    epochs: int = 200
-    iterations: int = 50
-    warmup_epochs: int = 5
-    prune: bool = True
-    seed: int = 0
-    drift: float = 0.2
-    tau: float | None = None
-    patience: int = 2
-    weight_lr: float = 1e-2
-    weight_decay: float = 3e-5
-    mode: Literal["frozen", "joint"] = "frozen"
-
-    def __post_init__(self) -> None:
-        if self.epochs < 1 or self.iterations < 1:
-            raise ValueError(f"epochs, iterations: expected at least 1, got {self.epochs}, {self.iterations}")
-        if not 1 <= self.warmup_epochs < self.epochs:
-            raise ValueError(
-                f"warmup_epochs: expected from 1 to epochs - 1 = {self.epochs - 1}, got {self.warmup_epochs}; "
-                "without warm-up the projections are zero and the architecture gets no gradient"
-            )
-        if self.drift <= 0:
-            raise ValueError(f"drift: expected a positive number, got {self.drift}")
-
-    @property
-    def architecture_lr(self) -> float:
-        """Learning rate of Adam for alpha and beta."""
-        return self.drift / self.iterations
-
-    @property
-    def rule(self) -> StabilityRule:
-        """The pruning rule with its threshold tied to the architecture's learning rate and steps."""
-        window = StabilityRule.window
-        tau = self.tau if self.tau is not None else drift_threshold(self.drift * window / 3)
-        return StabilityRule(tau=tau, window=window, patience=self.patience)
 
 
 @dataclass(frozen=True)
@@ -112,49 +52,6 @@ class SearchResult:
     seconds: float
     decided_edges: int
     edges: int
-
-
-@dataclass
-class _Run:
-    """The mutable part of a search: what a state file holds."""
-
-    network: CellUNet
-    cells: MixedCells
-    weights: torch.optim.Optimizer
-    architecture: torch.optim.Adam
-    stability: StabilityState
-    decision: Decision
-    epoch: int = 0
-    seconds: float = 0.0
-    batches: int = 0
-    restored: bool = False
-
-    def content(self, identity: dict[str, Any], plan: SearchPlan) -> dict[str, Any]:
-        trained: torch.nn.Module = self.network if plan.mode == "joint" else self.cells
-        return {
-            "identity": identity,
-            "network": trained.state_dict(),
-            "weights": self.weights.state_dict(),
-            "architecture": self.architecture.state_dict(),
-            "stability": pack_stability(self.stability),
-            "decided": self.decision.decided,
-            "epoch": self.epoch,
-            "seconds": self.seconds,
-            "batches": self.batches,
-            "restored": self.restored,
-            "random": torch.get_rng_state(),
-        }
-
-    def restore(self, content: dict[str, Any], plan: SearchPlan) -> None:
-        trained: torch.nn.Module = self.network if plan.mode == "joint" else self.cells
-        trained.load_state_dict(content["network"])
-        self.weights.load_state_dict(content["weights"])
-        self.architecture.load_state_dict(content["architecture"])
-        self.stability = unpack_stability(content["stability"])
-        self.decision = replace(_open_decision(self.cells), decided=content["decided"])
-        self.epoch, self.seconds = content["epoch"], content["seconds"]
-        self.batches, self.restored = content["batches"], content["restored"]
-        torch.set_rng_state(content["random"])
 
 
 BatchSource = Callable[[int], Iterator[Batch]]
@@ -200,7 +97,7 @@ def run_search(
     if not isinstance(network.cells, MixedCells):
         raise ValueError(f"network: expected mixed cells, got {type(network.cells).__name__}; implant MixedCells first")
     identity = {**(identity or {}), **asdict(plan)}
-    run = _start(network, network.cells, plan)
+    run = start_run(network, network.cells, plan)
     precision = Precision.of(device)
     if resume and (folder / STATE).is_file():
         run.restore(load_state(folder / STATE, identity), plan)
@@ -223,30 +120,8 @@ def run_search(
     return _result(run, plan)
 
 
-def _start(network: CellUNet, cells: MixedCells, plan: SearchPlan) -> _Run:
-    weights = torch.optim.SGD(
-        list(weight_parameters(network)),
-        lr=plan.weight_lr,
-        momentum=0.99,
-        nesterov=True,
-        weight_decay=plan.weight_decay,
-    )
-    # Gradients of a cell in a good host can be far below Adam's usual epsilon of 1e-8.
-    architecture = torch.optim.Adam(
-        architecture_parameters(cells), lr=plan.architecture_lr, betas=(0.5, 0.999), eps=1e-16, weight_decay=0.0
-    )
-    state = StabilityState.start(*cells.architecture.alpha.shape)
-    return _Run(network, cells, weights, architecture, state, _open_decision(cells))
-
-
-def _open_decision(cells: MixedCells) -> Decision:
-    mask = cells.architecture.mask.cpu()
-    edges = mask[..., 0]
-    return Decision(mask, torch.full(edges.shape, torch.nan), torch.zeros_like(edges), (), stop=False)
-
-
 def _epoch(
-    run: _Run,
+    run: Run,
     loss: Loss,
     streams: tuple[Iterator[Batch], Iterator[Batch]],
     plan: SearchPlan,
@@ -286,19 +161,26 @@ def _epoch(
     run.epoch += 1
 
 
-def _decide(run: _Run, plan: SearchPlan) -> None:
+def _decide(run: Run, plan: SearchPlan) -> None:
     architecture = run.cells.architecture
     probabilities = architecture.probabilities().detach()
     topology = _topology(probabilities, architecture.edge_weights(), run.cells.nodes)
+    steps = (run.epoch + 1 - plan.warmup_epochs) * plan.iterations
     run.stability, run.decision = update(
-        plan.rule, run.stability, probabilities, architecture.mask, topology, prune=plan.prune
+        plan.rule,
+        run.stability,
+        probabilities,
+        architecture.mask,
+        topology,
+        gap=chance_gap(plan.architecture_lr, steps),
+        prune=plan.prune,
     )
     if run.decision.pruned:
         architecture.set_mask(run.decision.mask)
         _restart_moments(run)
 
 
-def _restart_moments(run: _Run) -> None:
+def _restart_moments(run: Run) -> None:
     """Forget Adam's momentum on pruned edges, and everything on pruned operations.
 
     The second moments of surviving operations stay: with the shared step counter, zeros there would be taken for
@@ -317,7 +199,7 @@ def _topology(probabilities: torch.Tensor, edge_weights: torch.Tensor, nodes: in
     return ";".join(",".join(f"{e}:{choices[g][e]}" for e in edges) for g, edges in enumerate(kept))
 
 
-def _check_finite(run: _Run, *losses: float) -> None:
+def _check_finite(run: Run, *losses: float) -> None:
     if not all(math.isfinite(v) for v in losses):
         raise FloatingPointError(f"loss: expected finite numbers, got {losses} in epoch {run.epoch}")
     for name in ("alpha", "beta"):
@@ -326,7 +208,7 @@ def _check_finite(run: _Run, *losses: float) -> None:
 
 
 def _restore_once(
-    run: _Run,
+    run: Run,
     error: FloatingPointError,
     folder: Path,
     identity: dict[str, Any],
@@ -346,14 +228,14 @@ def _restore_once(
     log(f"search: {error}; restored the state after epoch {run.epoch} and go on with other batches")
 
 
-def _say(run: _Run, plan: SearchPlan, log: Callable[[str], None]) -> None:
+def _say(run: Run, plan: SearchPlan, log: Callable[[str], None]) -> None:
     log(f"search: epoch {run.epoch} of {plan.epochs}, {_summary(run)}")
     for group, edge, operation in run.decision.pruned:
         node, source = edges_of(run.cells.nodes)[edge]
         log(f"search: pruned {OPERATIONS[operation]} from edge {source} -> node {node} of cell {group}")
 
 
-def _summary(run: _Run) -> str:
+def _summary(run: Run) -> str:
     decided = run.decision.decided
     return f"{int(run.decision.mask.sum())} operations active, {int(decided.sum())} of {decided.numel()} edges decided"
 
@@ -362,16 +244,17 @@ def _mean(values: list[float]) -> float:
     return math.fsum(values) / len(values)
 
 
-def _result(run: _Run, plan: SearchPlan) -> SearchResult:
+def _result(run: Run, plan: SearchPlan) -> SearchResult:
     decided, edges = int(run.decision.decided.sum()), run.decision.decided.numel()
     status: Literal["decided", "undecided"] = "decided" if decided == edges else "undecided"
     if status == "decided":
         message = f"All {edges} edges were decided after {run.epoch} of {plan.epochs} epochs."
     else:
+        why = f" (no progress in the last {plan.rule.plateau})" if run.decision.stop else ""
         message = (
             f"The search ended undecided: {edges - decided} of {edges} edges had no operation clearly ahead after "
-            f"{run.epoch} of {plan.epochs} epochs. The genotype is the argmax of the weights, not a finding; compare it "
-            "with random cells before you rely on it, or search longer (search.epochs) or with search.host=joint."
+            f"{run.epoch} of {plan.epochs} epochs{why}. The genotype is the argmax of the weights, not a finding: compare "
+            "it with random cells before you rely on it, or search with more search.iterations or search.host=joint."
         )
     architecture = run.cells.architecture
     genotype = discretise(

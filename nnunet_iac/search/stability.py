@@ -8,14 +8,18 @@ After each epoch with architecture updates::
         p_t   = softmax(alpha_e) over the active operations
         J_t   = JSD(p_t, p_{t-w}) / ln 2              # in [0, 1]; only once the window holds w + 1 epochs
         stable  += 1 if J_t < tau else reset to 0
-        decided  = H(p_t)/ln(active) <= entropy_bound  or  p_first - p_second >= margin_bound
+        decided  = (H(p_t)/ln(active) <= entropy_bound  or  p_first - p_second >= margin_bound)
+                   and ln(p_first / p_last) >= chance_gap
         if stable >= patience and decided:
-            prune every operation with p < p_first / ratio, and at least the weakest one
-            (never the last operation other than `none`); restart the edge's window
-    stop when every edge is decided and the top-2 topology stood still for `patience` epochs
+            prune every operation with p < p_first / ratio, and at least the weakest one, among those with
+            ln(p_first / p) >= chance_gap (never the last operation other than `none`); restart the window
+    stop when every edge is decided and the top-2 topology stood still for `patience` epochs,
+    or (undecided) when for `plateau` epochs nothing was pruned and no further edge was decided
 
 A near-uniform edge is stable too (nothing moves where there is no signal); it is never pruned, because it is not
-decided.
+decided. Nor is an edge whose logits drifted apart by chance: without signal Adam moves a logit by a random walk of
+about its learning rate a step, so after ``n`` architecture steps two logits differ by ``lr sqrt(2 n)``; a lead
+counts only beyond ``chance_gap``, three times that.
 """
 
 from __future__ import annotations
@@ -39,6 +43,8 @@ class StabilityRule:
         entropy_bound: an edge with normalised entropy up to this is decided.
         margin_bound: so is one whose first operation leads the second by this much probability.
         ratio: operations this many times less probable than the first go together.
+        plateau: epochs without any progress after which the search is over, undecided: operations that are equally
+            good would otherwise keep it going to the end of its budget.
 
     Raises:
         ValueError: if a value is out of range.
@@ -50,6 +56,7 @@ class StabilityRule:
     entropy_bound: float = 0.75
     margin_bound: float = 0.2
     ratio: float = 4.0
+    plateau: int = 30
 
     def __post_init__(self) -> None:
         checks = {
@@ -59,6 +66,7 @@ class StabilityRule:
             "entropy_bound": (0 < self.entropy_bound < 1, "a number between 0 and 1"),
             "margin_bound": (0 < self.margin_bound < 1, "a number between 0 and 1"),
             "ratio": (self.ratio > 1, "a number above 1"),
+            "plateau": (self.plateau >= 1, "a positive number of epochs"),
         }
         for name, (valid, expected) in checks.items():
             if not valid:
@@ -75,6 +83,8 @@ class StabilityState:
         stable: consecutive stable epochs, ``(G, E)``.
         topology: the last kept edges and operations, as text.
         still: epochs for which the topology did not change.
+        most: largest number of edges that were decided at once.
+        quiet: epochs since something was pruned or that number grew.
     """
 
     history: torch.Tensor
@@ -82,6 +92,8 @@ class StabilityState:
     stable: torch.Tensor
     topology: str = ""
     still: int = 0
+    most: int = 0
+    quiet: int = 0
 
     @classmethod
     def start(cls, groups: int, edges: int, operations: int) -> StabilityState:
@@ -145,13 +157,24 @@ def normalised_entropy(probabilities: torch.Tensor, mask: torch.Tensor) -> torch
     return torch.where(mask.sum(-1) > 1, entropy / mask.sum(-1).clamp(min=2).log(), torch.zeros_like(entropy))
 
 
-def decided_edges(rule: StabilityRule, probabilities: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Return which edges are decided, ``(G, E)``: by entropy, by margin, or because one real operation is left."""
+def chance_gap(learning_rate: float, steps: int) -> float:
+    """Return the lead in logits that ``steps`` steps of Adam without any signal would hardly give: ``3 lr sqrt(2 n)``.
+
+    Example:
+        >>> round(chance_gap(0.01, 200), 6)
+        0.6
+    """
+    return 3.0 * learning_rate * math.sqrt(2.0 * steps)
+
+
+def decided_edges(
+    rule: StabilityRule, probabilities: torch.Tensor, mask: torch.Tensor, gap: float = 0.0
+) -> torch.Tensor:
+    """Return which edges are decided, ``(G, E)``; one real operation left is decided too."""
     first, second = probabilities.topk(2, dim=-1).values.unbind(-1)
     single = _real(mask).sum(-1) == 1
-    return (
-        single | (normalised_entropy(probabilities, mask) <= rule.entropy_bound) | (first - second >= rule.margin_bound)
-    )
+    clear = (normalised_entropy(probabilities, mask) <= rule.entropy_bound) | (first - second >= rule.margin_bound)
+    return single | (clear & _behind(probabilities, mask, gap).any(-1))
 
 
 def update(
@@ -161,6 +184,7 @@ def update(
     mask: torch.Tensor,
     topology: str,
     *,
+    gap: float = 0.0,
     prune: bool = True,
 ) -> tuple[StabilityState, Decision]:
     """Advance the rule by one epoch; pure: nothing is changed in place.
@@ -171,6 +195,7 @@ def update(
         probabilities: ``(G, E, O)`` of this epoch, 0 where pruned.
         mask: operations still active, ``(G, E, O)``.
         topology: text that names the kept edges and operations of this epoch.
+        gap: see :func:`chance_gap`.
         prune: False records divergences and decisions but never prunes and never stops (the full search).
     """
     p = probabilities.detach().double().cpu()
@@ -180,20 +205,25 @@ def update(
     full = age > rule.window
     jsd = torch.where(full, jensen_shannon(p, history[0]), torch.full_like(p[..., 0], torch.nan))
     stable = torch.where(full & (jsd < rule.tau), state.stable + 1, torch.zeros_like(state.stable))
-    decided = decided_edges(rule, p, mask)
+    decided = decided_edges(rule, p, mask, gap)
     ripe = (stable >= rule.patience) & decided & (_real(mask).sum(-1) > 1)
-    remove = _weakest(rule, p, mask) & ripe.unsqueeze(-1) if prune else torch.zeros_like(mask)
+    remove = _weakest(rule, p, mask, gap) & ripe.unsqueeze(-1) if prune else torch.zeros_like(mask)
     restarted = remove.any(-1)
     still = state.still + 1 if topology == state.topology else 0
+    count = int(decided.sum())
+    progress = bool(restarted.any()) or count > state.most
     new_state = StabilityState(
         history=history,
         age=torch.where(restarted, torch.zeros_like(age), age),
         stable=torch.where(restarted, torch.zeros_like(stable), stable),
         topology=topology,
         still=still,
+        most=max(state.most, count),
+        quiet=0 if progress else state.quiet + 1,
     )
     pruned = tuple((int(g), int(e), int(o)) for g, e, o in remove.nonzero())
-    stop = prune and bool(decided.all()) and still >= rule.patience and not pruned
+    found = bool(decided.all()) and still >= rule.patience and not pruned
+    stop = prune and (found or new_state.quiet >= rule.plateau)
     return new_state, Decision(mask & ~remove, jsd, decided, pruned, stop)
 
 
@@ -203,12 +233,18 @@ def _real(mask: torch.Tensor) -> torch.Tensor:
     return others
 
 
-def _weakest(rule: StabilityRule, p: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+def _behind(p: torch.Tensor, mask: torch.Tensor, gap: float) -> torch.Tensor:
+    """Return the active operations that trail the first by at least ``gap`` in logits, ``(G, E, O)``."""
+    first = p.amax(-1, keepdim=True)
+    return mask & (p < first) & (p <= first * math.exp(-gap))
+
+
+def _weakest(rule: StabilityRule, p: torch.Tensor, mask: torch.Tensor, gap: float) -> torch.Tensor:
     """Return what an edge loses when it is pruned, ``(G, E, O)``: the laggards, at least the last, never the leader."""
     active = p.masked_fill(~mask, torch.inf)
     first = p.amax(-1, keepdim=True)
     remove = (active < first / rule.ratio) | (active == active.amin(-1, keepdim=True))
-    remove &= mask
+    remove &= _behind(p, mask, gap)
     # The strongest real operation stays even where `none` leads: discretisation needs one to choose.
     leader = p.masked_fill(~_real(mask), -1.0).argmax(-1, keepdim=True)
     return remove.scatter(-1, leader, False)

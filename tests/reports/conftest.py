@@ -10,8 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
 
 from nnunet_iac.cells.genotype import OPERATIONS, Genotype, edges_of
+from nnunet_iac.reports.canvas import new_figure
+from nnunet_iac.reports.trace import SearchTrace, read_trace
 
 MODEL = Path("Dataset004_Hippocampus") / "nnUNetTrainerIAC__nnUNetPlans_iac__2d"
 HOST = Path("Dataset004_Hippocampus") / "nnUNetTrainer__nnUNetPlans__2d"
@@ -42,6 +45,7 @@ def search_lines(
         history = [*history, probabilities][-4:]
         jsd = _jsd(history[0], probabilities) if len(history) == 4 and searching else np.full(shape[:2], np.nan)
         pruned = [] if undecided else _prune(mask, probabilities, jsd, generator)
+        probabilities = _softmax(np.where(mask, logits, -np.inf))  # a line holds what pruning left
         active = int(mask.sum())
         lines.append(
             {
@@ -115,7 +119,11 @@ def search_result(lines: list[dict[str, Any]], **changes: Any) -> dict[str, Any]
         "edges": int(decided.size),
         "genotype": genotype,
         "host": {"checkpoint": None, "mode": "frozen"},
-        "settings": {"search": {"epochs": 200, "tau": 0.002, "patience": 5, "prune": True}, "cell": {"nodes": 4}},
+        "settings": {"search": {"epochs": 200, "tau": None, "patience": 5, "prune": True}, "cell": {"nodes": 4}},
+        "tau": 0.002,
+        "patients": "patient_groups.json",
+        "weight_cases": ["a", "b", "c"],
+        "architecture_cases": ["d", "e"],
     }
     return {**record, **changes}
 
@@ -144,8 +152,12 @@ def plans(genotype: dict[str, Any] | None) -> dict[str, Any]:
             "network_class_name": "nnunet_iac.cells.network.CellUNet",
             "arch_kwargs": {"genotype": genotype},
         }
-    iac = {"search.tau": 0.002, "search.epochs": 200}
-    return {"plans_name": "nnUNetPlans_iac", "configurations": {"2d": {"architecture": architecture, "iac": iac}}}
+    iac = {"search": {"tau": 0.002, "epochs": 200}}
+    return {
+        "plans_name": "nnUNetPlans_iac",
+        "derived_from": "nnUNetPlans",
+        "configurations": {"2d": {"architecture": architecture, "iac": iac}},
+    }
 
 
 def summary(seed: int, level: float, cases: int = 12, classes: tuple[str, ...] = ("1", "2")) -> dict[str, Any]:
@@ -203,6 +215,15 @@ class Results:
             write_json(self.fold(number) / "search_result.json", search_result(lines))
         return self
 
+    def with_host_origin(self, number: int = 0, checkpoint: str | None = None) -> Results:
+        origin = {"checkpoint": checkpoint, "epochs": 2, "heads_only": False, "message": "trained here for 2 epochs"}
+        write_json(self.fold(number) / "host.json", origin)
+        return self
+
+    def with_json(self, path: str, content: Any) -> Results:
+        write_json(self.root / path, content)
+        return self
+
     def with_validation(self, number: int = 0, *, host: bool = True) -> Results:
         write_json(self.fold(number) / "validation" / "summary.json", summary(1 + number, 0.93))
         if host:
@@ -223,16 +244,26 @@ def complete(results: Results) -> Results:
     return results.with_plans(search_result(lines)["genotype"]).with_search().with_validation()
 
 
-TraceMaker = Callable[..., Any]
+@pytest.fixture
+def trace(tmp_path: Path) -> Callable[..., SearchTrace]:
+    """Return a function that simulates a search (or takes its lines) and reads it back from disk."""
+
+    def make(lines: list[dict[str, Any]] | None = None, torn: str = "", **options: Any) -> SearchTrace:
+        write_trace(tmp_path / "trace", search_lines(**options) if lines is None else lines, torn)
+        read = read_trace(tmp_path / "trace" / "search.jsonl")
+        assert read is not None
+        return read
+
+    return make
 
 
 @pytest.fixture
-def trace(tmp_path: Path) -> TraceMaker:
-    """Return a function that simulates a search and reads it back from disk."""
-    from nnunet_iac.reports.trace import read_trace
+def simulate() -> Callable[..., list[dict[str, Any]]]:
+    """Return :func:`search_lines`."""
+    return search_lines
 
-    def make(**options: Any) -> Any:
-        write_trace(tmp_path / "trace", search_lines(**options))
-        return read_trace(tmp_path / "trace" / "search.jsonl")
 
-    return make
+@pytest.fixture
+def ax() -> Axes:
+    """Return axes of a figure of their own."""
+    return new_figure(4, 3).subplots()

@@ -1,0 +1,69 @@
+"""How to search: the record that fixes a search."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from nnunet_iac.search.stability import StabilityRule, drift_threshold
+
+
+@dataclass(frozen=True)
+class SearchPlan:
+    """How to search.
+
+    Attributes:
+        epochs: the budget.
+        iterations: weight steps (and architecture steps, after the warm-up) of an epoch.
+        warmup_epochs: first epochs with weight steps only; they open the cells' projections, without which
+            architecture parameters get no gradient at all.
+        prune: False runs the full search: nothing is pruned, nothing stops early.
+        seed: of the cells' weights, the logits and the batches.
+        drift: largest move of a logit in one epoch. The architecture learning rate is ``drift / iterations``, so
+            that a search with few steps an epoch moves as far in an epoch as one with many (Adam moves a logit by
+            at most about its learning rate in a step). Our choice: 0.2. PC-DARTS' schedule allows a total travel
+            of 2 (CIFAR) to 11 (ImageNet).
+        tau: stability threshold, None for the divergence of a drift of a third of what the window allows.
+        patience: see :class:`~nnunet_iac.search.stability.StabilityRule`.
+        weight_lr: initial rate of the weights (SGD, Nesterov momentum 0.99, poly decay: nnU-Net's).
+        weight_decay: of the weights.
+        mode: host ``frozen`` or trained ``joint``-ly.
+
+    Raises:
+        ValueError: if a number is out of range.
+    """
+
+    epochs: int = 200
+    iterations: int = 50
+    warmup_epochs: int = 5
+    prune: bool = True
+    seed: int = 0
+    drift: float = 0.2
+    tau: float | None = None
+    patience: int = 2
+    weight_lr: float = 1e-2
+    weight_decay: float = 3e-5
+    mode: Literal["frozen", "joint"] = "frozen"
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1 or self.iterations < 1:
+            raise ValueError(f"epochs, iterations: expected at least 1, got {self.epochs}, {self.iterations}")
+        if not 1 <= self.warmup_epochs < self.epochs:
+            raise ValueError(
+                f"warmup_epochs: expected from 1 to epochs - 1 = {self.epochs - 1}, got {self.warmup_epochs}; "
+                "without warm-up the projections are zero and the architecture gets no gradient"
+            )
+        if self.drift <= 0:
+            raise ValueError(f"drift: expected a positive number, got {self.drift}")
+
+    @property
+    def architecture_lr(self) -> float:
+        """Learning rate of Adam for alpha and beta."""
+        return self.drift / self.iterations
+
+    @property
+    def rule(self) -> StabilityRule:
+        """The pruning rule with its threshold tied to the architecture's learning rate and steps."""
+        window = StabilityRule.window
+        tau = self.tau if self.tau is not None else drift_threshold(self.drift * window / 3)
+        return StabilityRule(tau=tau, window=window, patience=self.patience)

@@ -1,0 +1,317 @@
+"""Dice of stock, identity, random, fully searched and pruned cells: same budget, several seeds, paired by patient.
+
+    python scripts/bench_dice.py -d 4 -c 2d --seeds 0 1 2 --json dice.json
+
+Needs nnU-Net's three folders and a planned and preprocessed data set. Every arm is one run of nnU-Net's own
+``run_training`` with one of this package's trainers on plans that ``nnunet-iac configure`` wrote; ``stock`` is
+nnU-Net's own ``nnUNetTrainer`` with its numbers of epochs and iterations set to the same budget and nothing else
+changed. Arms that are finished are not repeated; an interrupted arm goes on where it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ARMS = {
+    "stock": "nnUNetTrainer",
+    "identity": "nnUNetTrainerIACIdentity",
+    "random": "nnUNetTrainerIACRandom",
+    "full search": "nnUNetTrainerIACFullSearch",
+    "pruned search": "nnUNetTrainerIAC",
+}
+
+
+@dataclass(frozen=True)
+class Budget:
+    """One budget for all arms: the host's epochs and those after the implantation, all of the same length."""
+
+    host_epochs: int
+    epochs: int
+    iterations: int
+    search_epochs: int
+    search_warmup: int
+    search_iterations: int
+    batch_size: int
+
+    def settings(self, seed: int) -> list[str]:
+        """Return the assignments for ``nnunet-iac configure``."""
+        return [
+            f"host.epochs={self.host_epochs}",
+            f"host.iterations={self.iterations}",
+            f"search.epochs={self.search_epochs}",
+            f"search.warmup_epochs={self.search_warmup}",
+            f"search.iterations={self.search_iterations}",
+            f"search.seed={seed}",
+            f"training.epochs={self.epochs}",
+            f"training.iterations={self.iterations}",
+            "training.validation_iterations=2",
+        ]
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One run."""
+
+    name: str
+    seed: int
+    folder: Path
+
+    @property
+    def summary(self) -> Path:
+        """nnU-Net's validation result."""
+        return self.folder / "validation" / "summary.json"
+
+    @property
+    def done(self) -> bool:
+        """Whether the run is finished."""
+        return self.summary.is_file()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the arms, print the table."""
+    args = _parse(argv)
+    budget = Budget(
+        args.host_epochs,
+        args.epochs,
+        args.iterations,
+        args.search_epochs,
+        args.search_warmup,
+        args.search_iterations,
+        args.batch_size,
+    )
+    if args.worker:
+        _work(args.worker, args, budget, args.seeds[0])
+        return 0
+    for seed in args.seeds:
+        _configure(args, budget, seed)
+    arms = [Arm(name, seed, _folder(args, name, seed)) for name in args.arms for seed in args.seeds]
+    # Longest first, so that the last to finish are short.
+    order = sorted(arms, key=lambda a: -list(ARMS).index(a.name))
+    with ThreadPoolExecutor(args.jobs) as pool:
+        list(pool.map(lambda arm: _run(arm, args), order))
+    failed = [arm for arm in arms if not arm.done]
+    for arm in failed:
+        print(f"FAILED: {arm.name}, seed {arm.seed}: see {_log(arm)}", file=sys.stderr)
+    result = _measure(arms, args, budget)
+    print(_table(result))
+    if args.json:
+        Path(args.json).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    return 1 if failed else 0
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("-d", dest="dataset", default="4")
+    parser.add_argument("-c", dest="configuration", default="2d")
+    parser.add_argument("-f", dest="fold", type=int, default=0)
+    parser.add_argument("-p", dest="plans", default="nnUNetPlans")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=list(ARMS))
+    parser.add_argument("--jobs", type=int, default=3, help="runs at a time")
+    parser.add_argument("--threads", type=int, default=1, help="threads of each run")
+    parser.add_argument("--host-epochs", type=int, default=20)
+    parser.add_argument("--epochs", type=int, default=25)
+    parser.add_argument("--iterations", type=int, default=20)
+    parser.add_argument("--search-epochs", type=int, default=200)
+    parser.add_argument("--search-warmup", type=int, default=10)
+    parser.add_argument("--search-iterations", type=int, default=4)
+    parser.add_argument("--batch-size", type=int, default=12)
+    parser.add_argument("--json", help="write the figures to this file")
+    parser.add_argument("--worker", help=argparse.SUPPRESS)
+    return parser.parse_args(argv)
+
+
+def _configure(args: argparse.Namespace, budget: Budget, seed: int) -> None:
+    from nnunet_iac.cli.main import main as nnunet_iac
+
+    status = nnunet_iac(
+        [
+            *("configure", "-d", args.dataset, "-c", args.configuration, "-p", args.plans, "-o", _plans(seed)),
+            *("--overwrite", "--batch-size", str(budget.batch_size), "--set", *budget.settings(seed)),
+        ]
+    )
+    if status != 0:
+        raise SystemExit(status)
+
+
+def _plans(seed: int) -> str:
+    return f"nnUNetPlans_bench_seed{seed}"
+
+
+def _folder(args: argparse.Namespace, name: str, seed: int) -> Path:
+    from nnunetv2.utilities.dataset_name_id_conversion import maybe_convert_to_dataset_name
+
+    dataset = maybe_convert_to_dataset_name(args.dataset)
+    trainer = "StockWithBudget" if name == "stock" else ARMS[name]
+    model = f"{trainer}__{_plans(seed)}__{args.configuration}"
+    return Path(os.environ["nnUNet_results"]) / dataset / model / f"fold_{args.fold}"
+
+
+def _log(arm: Arm) -> Path:
+    return arm.folder / "bench.log"
+
+
+def _run(arm: Arm, args: argparse.Namespace) -> None:
+    if arm.done:
+        return
+    arm.folder.mkdir(parents=True, exist_ok=True)
+    forwarded = sys.argv[1:] if not args.worker else []
+    started = time.perf_counter()
+    with _log(arm).open("w", encoding="utf-8") as log:
+        subprocess.run(
+            [sys.executable, __file__, *forwarded, "--worker", arm.name, "--seeds", str(arm.seed)],
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            check=False,
+            env={**os.environ, "OMP_NUM_THREADS": str(args.threads), "nnUNet_n_proc_DA": "1", "nnUNet_def_n_proc": "2"},
+        )
+    print(f"{arm.name}, seed {arm.seed}: {time.perf_counter() - started:.0f} s", flush=True)
+
+
+def _work(name: str, args: argparse.Namespace, budget: Budget, seed: int) -> None:
+    """One arm, in a process of its own."""
+    import torch
+
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(seed)
+    np.random.seed(seed)
+    device = torch.device(args.device)
+    if name == "stock":
+        _work_stock(args, budget, seed, device)
+        return
+    from nnunetv2.run.run_training import run_training
+
+    from nnunet_iac.cli.trainers import trainers_folder
+
+    os.environ["nnUNet_extTrainer"] = str(trainers_folder())
+    run_training(
+        args.dataset, args.configuration, args.fold, ARMS[name], _plans(seed), continue_training=True, device=device
+    )
+
+
+def _work_stock(args: argparse.Namespace, budget: Budget, seed: int, device: Any) -> None:
+    from nnunetv2.run import run_training as nnunet
+    from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+
+    class StockWithBudget(nnUNetTrainer):
+        """nnU-Net's trainer; only the numbers that it fixes in code are others."""
+
+        def __init__(self, plans: dict, configuration: str, fold: int, dataset_json: dict, device: Any = None) -> None:
+            super().__init__(plans, configuration, fold, dataset_json, device)
+            self.num_epochs = budget.host_epochs + budget.epochs
+            self.num_iterations_per_epoch = budget.iterations
+            self.num_val_iterations_per_epoch = 2
+
+    original = nnunet.recursive_find_trainer_class_by_name
+    nnunet.recursive_find_trainer_class_by_name = lambda _: StockWithBudget
+    try:
+        nnunet.run_training(args.dataset, args.configuration, args.fold, plans_identifier=_plans(seed), device=device)
+    finally:
+        nnunet.recursive_find_trainer_class_by_name = original
+
+
+def _measure(arms: Sequence[Arm], args: argparse.Namespace, budget: Budget) -> dict[str, Any]:
+    """Collect the Dice of every patient and the cost of the searches."""
+    patient = _patients(args)
+    dice = {
+        name: {a.seed: _dice_by_patient(a, patient) for a in arms if a.name == name and a.done} for name in args.arms
+    }
+    searches = {
+        a.name: {
+            **{
+                x.seed: _search_cost(x)
+                for x in arms
+                if x.name == a.name and (x.folder / "search_result.json").is_file()
+            }
+        }
+        for a in arms
+        if a.name in ("full search", "pruned search")
+    }
+    return {
+        "dataset": args.dataset,
+        "configuration": args.configuration,
+        "fold": args.fold,
+        "budget": budget.__dict__,
+        "threads": args.threads,
+        "jobs": args.jobs,
+        "device": args.device,
+        "dice": dice,
+        "search": searches,
+    }
+
+
+def _patients(args: argparse.Namespace) -> dict[str, str]:
+    from nnunetv2.utilities.dataset_name_id_conversion import maybe_convert_to_dataset_name
+
+    from nnunet_iac.nnunet.splits import find_grouping
+
+    folder = Path(os.environ["nnUNet_preprocessed"]) / maybe_convert_to_dataset_name(args.dataset)
+    cases = sorted({p.name.split(".")[0] for p in (folder / "gt_segmentations").iterdir()})
+    return dict(find_grouping(cases, folder).patient)
+
+
+def _dice_by_patient(arm: Arm, patient: dict[str, str]) -> dict[str, float]:
+    """Mean over a patient's cases of the mean over classes; a class empty in reference and prediction is left out."""
+    values: dict[str, list[float]] = {}
+    for case in json.loads(arm.summary.read_text(encoding="utf-8"))["metric_per_case"]:
+        name = Path(case["reference_file"]).name.split(".")[0]
+        values.setdefault(patient[name], []).append(float(np.nanmean([m["Dice"] for m in case["metrics"].values()])))
+    return {name: float(np.mean(v)) for name, v in sorted(values.items())}
+
+
+def _search_cost(arm: Arm) -> dict[str, Any]:
+    result = json.loads((arm.folder / "search_result.json").read_text(encoding="utf-8"))
+    return {key: result[key] for key in ("status", "epochs", "seconds", "decided_edges", "edges")}
+
+
+def _table(result: dict[str, Any]) -> str:
+    """Return the table as Markdown."""
+    lines = [
+        "| arm | Dice by seed | mean | difference to identity, 95 % CI | Wilcoxon p | search epochs | search seconds |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, by_seed in result["dice"].items():
+        if not by_seed:
+            lines.append(f"| {name} | not finished | | | | | |")
+            continue
+        means = [100 * float(np.mean(list(v.values()))) for v in by_seed.values()]
+        cost = result["search"].get(name, {}).values()
+        lines.append(
+            f"| {name} | {', '.join(f'{m:.2f}' for m in means)} | {np.mean(means):.2f} | "
+            f"{_difference(result['dice'], name, 'identity')} | "
+            f"{', '.join(str(c['epochs']) for c in cost)} | {', '.join(format(c['seconds'], '.0f') for c in cost)} |"
+        )
+    if {"full search", "pruned search"} <= set(result["dice"]):
+        lines.append(f"\nPruned against full search: {_difference(result['dice'], 'pruned search', 'full search')}")
+    return "\n".join(lines)
+
+
+def _difference(dice: dict[str, Any], name: str, control: str) -> str:
+    """Paired by patient: each patient's difference is its mean over seeds; bootstrap over patients."""
+    from scipy.stats import bootstrap, wilcoxon
+
+    seeds = sorted(set(dice[name]) & set(dice.get(control, {})))
+    if name == control or not seeds:
+        return "| "
+    patients = sorted(dice[name][seeds[0]])
+    paired = 100 * np.array([np.mean([dice[name][s][p] - dice[control][s][p] for s in seeds]) for p in patients])
+    interval = bootstrap((paired,), np.mean, method="BCa", random_state=0).confidence_interval
+    p_value = wilcoxon(paired).pvalue
+    return f"{paired.mean():+.2f} [{interval.low:+.2f}, {interval.high:+.2f}] | {p_value:.3f}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
