@@ -32,6 +32,8 @@ ARMS = {
     "pruned search": "nnUNetTrainerIAC",
 }
 
+LONGEST_FIRST = ("full search", "pruned search", "random", "identity", "stock")
+
 
 @dataclass(frozen=True)
 class Budget:
@@ -98,7 +100,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _configure(args, budget, seed)
     arms = [Arm(name, seed, _folder(args, name, seed)) for name in args.arms for seed in args.seeds]
     # Longest first, so that the last to finish are short.
-    order = sorted(arms, key=lambda a: -list(ARMS).index(a.name))
+    order = sorted(arms, key=lambda a: LONGEST_FIRST.index(a.name))
     with ThreadPoolExecutor(args.jobs) as pool:
         list(pool.map(lambda arm: _run(arm, args), order))
     failed = [arm for arm in arms if not arm.done]
@@ -127,7 +129,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--iterations", type=int, default=20)
     parser.add_argument("--search-epochs", type=int, default=200)
     parser.add_argument("--search-warmup", type=int, default=10)
-    parser.add_argument("--search-iterations", type=int, default=4)
+    parser.add_argument("--search-iterations", type=int, default=3)
     parser.add_argument("--batch-size", type=int, default=12)
     parser.add_argument("--json", help="write the figures to this file")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
@@ -226,20 +228,10 @@ def _work_stock(args: argparse.Namespace, budget: Budget, seed: int, device: Any
 def _measure(arms: Sequence[Arm], args: argparse.Namespace, budget: Budget) -> dict[str, Any]:
     """Collect the Dice of every patient and the cost of the searches."""
     patient = _patients(args)
-    dice = {
-        name: {a.seed: _dice_by_patient(a, patient) for a in arms if a.name == name and a.done} for name in args.arms
-    }
-    searches = {
-        a.name: {
-            **{
-                x.seed: _search_cost(x)
-                for x in arms
-                if x.name == a.name and (x.folder / "search_result.json").is_file()
-            }
-        }
-        for a in arms
-        if a.name in ("full search", "pruned search")
-    }
+    done = [arm for arm in arms if arm.done]
+    dice = {name: {a.seed: _dice_by_patient(a, patient) for a in done if a.name == name} for name in args.arms}
+    searched = [name for name in args.arms if name.endswith("search")]
+    searches = {name: {a.seed: _search_cost(a) for a in done if a.name == name} for name in searched}
     return {
         "dataset": args.dataset,
         "configuration": args.configuration,

@@ -253,8 +253,8 @@ def _result(run: Run, plan: SearchPlan) -> SearchResult:
         why = f" (no progress in the last {plan.rule.plateau})" if run.decision.stop else ""
         message = (
             f"The search ended undecided: {edges - decided} of {edges} edges had no operation clearly ahead after "
-            f"{run.epoch} of {plan.epochs} epochs{why}. The genotype is the argmax of the weights, not a finding: compare "
-            "it with random cells before you rely on it, or search with more search.iterations or search.host=joint."
+            f"{run.epoch} of {plan.epochs} epochs{why}. The genotype is the argmax of the weights, not a finding: "
+            "compare it with random cells before you rely on it, or search with more search.iterations or search.host=joint."
         )
     architecture = run.cells.architecture
     genotype = discretise(
