@@ -138,17 +138,21 @@ class Genotype:
             raise ValueError(f"genotype: expected the keys {sorted(known)}, missing or unknown: {wrong}")
         try:
             cells = tuple(
-                tuple(tuple((edge[0], edge[1]) for edge in node) for node in cell) for cell in record["cells"]
+                tuple(tuple((operation, source) for operation, source in node) for node in cell)
+                for cell in record["cells"]
             )
-        except (TypeError, IndexError, KeyError) as error:
+        except (TypeError, ValueError) as error:
             raise ValueError(f"genotype.cells: expected lists of [operation, input] pairs ({error})") from error
+        origin = record.get("origin", {})
+        if not isinstance(origin, Mapping):
+            raise ValueError(f"genotype.origin: expected a JSON object, got {type(origin).__name__}")
         return cls(
             kind=record["kind"],
             nodes=record["nodes"],
             second_input=record["second_input"],
             width=record["width"],
             cells=cells,
-            origin=dict(record.get("origin", {})),
+            origin=dict(origin),
         )
 
     @classmethod

@@ -254,7 +254,7 @@ def _result(run: Run, plan: SearchPlan) -> SearchResult:
         message = (
             f"The search ended undecided: {edges - decided} of {edges} edges had no operation clearly ahead after "
             f"{run.epoch} of {plan.epochs} epochs{why}. The genotype is the argmax of the weights, not a finding: "
-            "compare it with random cells before you rely on it, or search with more search.iterations or search.host=joint."
+            "compare it with random cells before you rely on it, or search with more search.iterations."
         )
     architecture = run.cells.architecture
     genotype = discretise(

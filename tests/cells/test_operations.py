@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from textbook_cell import NAMES
+from torch import nn
+
+from nnunet_iac.cells.genotype import OPERATIONS
+from nnunet_iac.cells.operations import Stage, make_operation
+
+CHANNELS = 4
+STAGES = {
+    "2D": Stage(8, (3, 3), nn.InstanceNorm2d, {"affine": True}, nn.LeakyReLU, {"inplace": True}),
+    "3D": Stage(8, (3, 3, 3), nn.InstanceNorm3d, {"affine": True}, nn.LeakyReLU, {"inplace": True}),
+    "3D thick slices": Stage(8, (1, 3, 3), nn.InstanceNorm3d, {"affine": True}, nn.LeakyReLU, {"inplace": True}),
+}
+SHAPES = {2: (9, 12), 3: (5, 9, 12)}
+REAL = [name for name in OPERATIONS if name != "none"]
+LOOKING = [name for name in REAL if name != "skip_connect"]
+
+
+def states(stage: Stage, seed: int = 0) -> torch.Tensor:
+    return torch.randn(2, CHANNELS, *SHAPES[stage.dimension], generator=torch.Generator().manual_seed(seed))
+
+
+def linear(name: str, kernel: tuple[int, ...], channels: int = 1) -> nn.Module:
+    """The operation without normalisation and non-linearity, with all weights one."""
+    operation = make_operation(name, channels, Stage(8, kernel, nonlinearity=None), affine=False)
+    for parameter in operation.parameters():
+        nn.init.ones_(parameter)
+    return operation
+
+
+def reach(name: str, size: int = 15) -> list[int]:
+    impulse = torch.zeros(1, 1, size, size)
+    impulse[..., size // 2, size // 2] = 1.0
+    row = linear(name, (3, 3))(impulse)[0, 0, size // 2]
+    return [i - size // 2 for i in range(size) if row[i] != 0]
+
+
+def test_the_operations_are_those_of_pc_darts_in_its_order():
+    assert list(OPERATIONS) == NAMES
+
+
+@pytest.mark.parametrize("affine", [False, True])
+@pytest.mark.parametrize("stage", STAGES.values(), ids=STAGES)
+@pytest.mark.parametrize("name", OPERATIONS)
+class TestEveryOperation:
+    def test_keeps_the_shape_and_passes_gradient(self, name, stage, affine):
+        x = states(stage).requires_grad_()
+        operation = make_operation(name, CHANNELS, stage, affine=affine)
+        y = operation(x)
+        (y * states(stage, seed=1)).sum().backward()
+        assert y.shape == x.shape and y.isfinite().all() and x.grad.isfinite().all()
+        assert bool(x.grad.any()) is (name != "none")
+        assert all(p.grad is not None and p.grad.any() for p in operation.parameters())
+
+    def test_leaves_its_input_as_it_is(self, name, stage, affine):
+        x = states(stage)
+        make_operation(name, CHANNELS, stage, affine=affine)(x)
+        assert torch.equal(x, states(stage))
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_scales_and_shifts_are_learned_only_when_asked_for(name):
+    stage = STAGES["2D"]
+    norms = [m for m in make_operation(name, 4, stage, affine=True).modules() if isinstance(m, nn.InstanceNorm2d)]
+    bare = [m for m in make_operation(name, 4, stage, affine=False).modules() if isinstance(m, nn.InstanceNorm2d)]
+    assert len(norms) == len(bare) == {"none": 0, "skip_connect": 0}.get(name, 2 if name.startswith("sep") else 1)
+    assert all(m.affine for m in norms) and not any(m.affine for m in bare)
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_no_operation_looks_along_an_axis_of_size_one(name):
+    stage = Stage(8, (1, 3, 3))
+    x = states(stage)
+    other = x.clone()
+    other[:, :, 2] += 1.0
+    operation = make_operation(name, CHANNELS, stage, affine=False)
+    changed = (operation(x) != operation(other)).flatten(3).any(-1).any(0).any(0)
+    assert changed.tolist() == [False, False, True, False, False]
+
+
+@pytest.mark.parametrize("name", LOOKING)
+def test_operations_look_along_the_other_axes(name):
+    stage = Stage(8, (3, 3, 3))
+    x = states(stage)
+    other = x.clone()
+    other[:, :, 2] += 5.0
+    operation = make_operation(name, CHANNELS, stage, affine=False)
+    changed = (operation(x) != operation(other)).flatten(3).any(-1).any(0).any(0)
+    assert changed.sum() > 1
+
+
+@pytest.mark.parametrize(
+    ("name", "offsets"),
+    [
+        ("avg_pool_3x3", [-1, 0, 1]),
+        ("max_pool_3x3", [-1, 0, 1]),
+        ("skip_connect", [0]),
+        ("sep_conv_3x3", [-2, -1, 0, 1, 2]),
+        ("sep_conv_5x5", [-4, -3, -2, -1, 0, 1, 2, 3, 4]),
+        ("dil_conv_3x3", [-2, 0, 2]),
+        ("dil_conv_5x5", [-4, -2, 0, 2, 4]),
+        ("none", []),
+    ],
+)
+def test_the_reach_of_each_operation(name, offsets):
+    assert reach(name) == offsets
+
+
+def test_none_is_zero_and_its_gradient_is_zero_not_missing():
+    x = states(STAGES["2D"]).requires_grad_()
+    y = make_operation("none", CHANNELS, STAGES["2D"], affine=True)(x)
+    y.sum().backward()
+    assert not y.any() and x.grad is not None and not x.grad.any()
+
+
+@pytest.mark.parametrize("kernel", [(3, 3), (3, 3, 3), (1, 3, 3)])
+@pytest.mark.parametrize("name", ["avg_pool_3x3", "max_pool_3x3"])
+def test_pooling_does_not_see_the_padding(name, kernel):
+    x = torch.full((1, 2, *SHAPES[len(kernel)]), -7.0)
+    assert torch.allclose(linear(name, kernel, channels=2)(x), x)
+
+
+@pytest.mark.parametrize("name", ["avg_pool_3x3", "max_pool_3x3"])
+def test_pooling_is_normalised(name):
+    y = make_operation(name, CHANNELS, STAGES["2D"], affine=False)(3 + 5 * states(STAGES["2D"]))
+    assert y.mean((2, 3)).abs().max() < 1e-5 and (y.var((2, 3), correction=0) - 1).abs().max() < 1e-3
+
+
+def test_a_stage_without_normalisation_or_nonlinearity_has_none():
+    operation = make_operation("sep_conv_3x3", 4, Stage(8, (3, 3), norm=None, nonlinearity=None), affine=True)
+    assert len(list(operation.parameters())) == 4
+    assert not [m for m in operation.modules() if isinstance(m, (nn.InstanceNorm2d, nn.LeakyReLU))]
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Stage(8, (3,)), r"kernel: expected two or three sizes .* got \(3,\)"),
+        (lambda: Stage(0, (3, 3)), "channels: expected a positive integer, got 0"),
+        (lambda: make_operation("conv_7x7", 4, Stage(8, (3, 3)), affine=True), "name: expected one of .* 'conv_7x7'"),
+    ],
+)
+def test_bad_values_are_named(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
