@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -178,20 +178,24 @@ def _execute(
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    """End a command that still runs, with its children: they are a session of their own."""
+    """End a command that still runs, politely at first; its children are ended with it (they are one session)."""
     if process.poll() is not None:
         return
-    group = hasattr(os, "killpg")
-    for number in (signal.SIGTERM, getattr(signal, "SIGKILL", signal.SIGTERM)):
-        if group:
-            os.killpg(process.pid, number)
-        else:
-            process.terminate()
-        try:
-            process.wait(timeout=10)
-            return
-        except subprocess.TimeoutExpired:
-            continue
+    _signal_all(process, signal.SIGTERM)
+    try:
+        process.wait(timeout=10)
+    except subprocess.TimeoutExpired:
+        pass
+    _signal_all(process, getattr(signal, "SIGKILL", signal.SIGTERM))
+    process.wait()
+
+
+def _signal_all(process: subprocess.Popen[bytes], number: int) -> None:
+    if not hasattr(os, "killpg"):
+        process.send_signal(number)
+        return
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, number)
 
 
 @contextmanager

@@ -14,13 +14,13 @@ BATCH_SIZE = 12
 
 SETTINGS = (
     "host.epochs=8",
-    "host.iterations=20",
-    "search.epochs=16",
+    "host.iterations=16",
+    "search.epochs=14",
     "search.iterations=3",
     "search.warmup_epochs=2",
     "search.drift=0.4",
     "training.epochs=4",
-    "training.iterations=20",
+    "training.iterations=12",
     "training.validation_iterations=2",
 )
 """A budget of minutes on two cores."""

@@ -21,7 +21,17 @@ def test_wheel_holds_trainers_and_type_marker(tmp_path: Path) -> None:
     source = tmp_path / "source"
     names = ("setup.py", "pyproject.toml", "README.md", "LICENSE", "nnunet_iac", "trainers")
     subprocess.run(["cp", "-r", *(str(ROOT / name) for name in names), f"{_made(source)}/"], check=True)
-    build = [sys.executable, "-m", "pip", "wheel", str(source), "--no-deps", "--no-build-isolation", "-w", str(tmp_path)]
+    build = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        str(source),
+        "--no-deps",
+        "--no-build-isolation",
+        "-w",
+        str(tmp_path),
+    ]
     subprocess.run(build, check=True, capture_output=True)
     held = set(zipfile.ZipFile(next(tmp_path.glob("*.whl"))).namelist())
     expected = {f"nnunet_iac/trainers/{p.name}" for p in (ROOT / "trainers").glob("*.py")}
@@ -40,7 +50,7 @@ def test_readme_lists_every_trainer() -> None:
 
 
 def test_ci_runs_the_test_command_of_the_readme() -> None:
-    command = "--editable \".[test]\" && pytest"
+    command = '--editable ".[test]" && pytest'
     assert f"pip install {command}" in README
     assert command in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
 

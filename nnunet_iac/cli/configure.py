@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 from pathlib import Path
 
@@ -31,7 +32,7 @@ class _ListSettings(argparse.Action):
 
         for name, section in SECTIONS.items():
             for f in fields(section):
-                default = {True: "true", False: "false", None: "null"}.get(f.default, f.default)
+                default = f.default if isinstance(f.default, str) else json.dumps(f.default)
                 print(f"{name}.{f.name}={default}".ljust(42) + f"{f.metadata['meaning']}")
                 print(" " * 44 + f.metadata["check"][1])
         parser.exit()

@@ -6,11 +6,12 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
 from nnunet_iac.atomic import write_json
+from nnunet_iac.cells.cell import DiscreteCells
 from nnunet_iac.cells.genotype import Genotype
 from nnunet_iac.cells.mixed import MixedCells
 from nnunet_iac.cells.network import CellUNet
@@ -131,6 +132,29 @@ def search_cells(
     log(f"search: {result.message}")
     write_json(folder / RESULT, _record(result, settings, plan, host_checkpoint, data))
     return result.genotype
+
+
+def control_genotype(kind: Literal["random", "identity", "none"], settings: Settings, *, levels: int) -> Genotype:
+    """Return the genotype of a control: random cells of the settings' shape, or none."""
+    if kind != "random":
+        return Genotype.identity()
+    cell = settings.cell
+    return Genotype.random(
+        seed=settings.search.seed,
+        nodes=cell.nodes,
+        second_input=cell.second_input,
+        width=cell.width,
+        count=1 if cell.shared else levels,
+    )
+
+
+def seeded_cells(network: CellUNet, genotype: Genotype, seed: int) -> DiscreteCells:
+    """Return the cells of a genotype with weights that depend on the seed only; the global generator is untouched."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed + 1)
+        cells = DiscreteCells(genotype, network.stages)
+        cells.apply(network.initialize)
+    return cells
 
 
 def _mixed_cells(network: CellUNet, settings: Settings, device: torch.device) -> MixedCells:

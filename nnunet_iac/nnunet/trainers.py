@@ -1,192 +1,32 @@
 """The trainer behind all trainers of this package: host, search, training, as its recipe says.
 
-nnU-Net finds the thin classes in ``trainers/``; what they share is here. One network object lives through all phases:
-a :class:`~nnunet_iac.cells.network.CellUNet` without cells is the stock host (same keys, same numbers), the search
-puts mixed cells into it and takes them out again, and the implantation puts the found cells in.
+nnU-Net finds the thin classes in ``trainers/``; what they share is here.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import Any
 
 import torch
-from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
-from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
-from torch._dynamo import OptimizedModule
-from torch.nn.parallel import DistributedDataParallel
 
-from nnunet_iac.atomic import replacing
-from nnunet_iac.cells.cell import DiscreteCells
 from nnunet_iac.cells.genotype import Genotype
-from nnunet_iac.cells.network import CellUNet
-from nnunet_iac.nnunet.cell_search import SearchData, search_cells
-from nnunet_iac.nnunet.host_source import HostSource, find_host_source, load_host_source, save_host_source
-from nnunet_iac.nnunet.hosts import read_checkpoint, read_host
-from nnunet_iac.nnunet.loaders import open_stream
+from nnunet_iac.nnunet.cell_search import control_genotype, search_cells
+from nnunet_iac.nnunet.cell_trainer import CellTrainer
+from nnunet_iac.nnunet.host_source import find_host_source, save_host_source
+from nnunet_iac.nnunet.hosts import read_host
 from nnunet_iac.nnunet.model_folder import locked, store_genotype, store_plans, stored_genotype
-from nnunet_iac.nnunet.plans import genotype_of, with_genotype
-from nnunet_iac.nnunet.recipe import Recipe
-from nnunet_iac.nnunet.schedule import FINE_TUNING, carry_momentum, make_optimizer
 from nnunet_iac.nnunet.search_plans import output_plans_path, write_search_plans
-from nnunet_iac.nnunet.settings import Settings
-from nnunet_iac.nnunet.splits import Grouping, ensure_splits, find_grouping, split_patients
-
-TRAINING_STREAM, VALIDATION_STREAM = 0, 1
-"""Numbers of the batch streams; the search uses 2 and 3."""
+from nnunet_iac.nnunet.training_data import search_data
 
 
-class IACTrainer(nnUNetTrainer):
-    """nnU-Net's trainer with implantable adaptive cells.
+class IACTrainer(CellTrainer):
+    """nnU-Net's trainer with implantable adaptive cells: its phases.
 
     Epochs: ``host.epochs`` of stock training where the recipe trains a host, then (after the search, which does not
     count as epochs of nnU-Net) ``training.epochs``. Learning rate: nnU-Net's polynomial decay over all of them, so
     with identity cells the whole is one stock training of that length.
-
-    Attributes:
-        recipe: what this trainer does; set by the classes in ``trainers/``.
-        settings: from the plan.
-        host_source: where the host's weights come from, None before that is settled.
-        genotype: of the cells, None while it is unknown.
     """
-
-    recipe: ClassVar[Recipe] = Recipe()
-    # nnU-Net does not annotate its attributes.
-    plans_manager: PlansManager
-    configuration_manager: ConfigurationManager
-    optimizer: Any
-    network: Any
-
-    def __init__(
-        self,
-        plans: dict,
-        configuration: str,
-        fold: int,
-        dataset_json: dict,
-        device: torch.device = torch.device("cuda"),  # noqa: B008 - nnU-Net demands this very signature
-    ) -> None:
-        self.resume = bool(plans.get("continue_training", False))
-        super().__init__(plans, configuration, fold, dataset_json, device)
-        self.settings = Settings.from_block(self.configuration_manager.configuration.get("iac", {}))
-        self.genotype: Genotype | None = genotype_of(self.plans_manager.plans, configuration)
-        self.host_source: HostSource | None = load_host_source(self._fold_folder) if self.resume else None
-        self.num_val_iterations_per_epoch = self.settings.training.validation_iterations
-        self.save_every = 1  # a kill costs at most the running epoch
-        self._fresh_host = ""
-        self._set_epochs()
-
-    @property
-    def _fold_folder(self) -> Path:
-        return Path(self.output_folder)
-
-    @property
-    def _model_folder(self) -> Path:
-        return Path(self.output_folder_base)
-
-    def _set_epochs(self) -> None:
-        source = self.host_source
-        self.host_epochs = source.epochs if source is not None else self.settings.host.epochs
-        self.num_epochs = self.host_epochs + (0 if self.recipe.cells == "none" else self.settings.training.epochs)
-
-    # --- the network --------------------------------------------------------------------------------------------
-
-    def initialize(self) -> None:
-        """Build the host from a seeded draw; cells come later, except under DDP, where they are known."""
-        if self.genotype is None and (self._model_folder / "plans.json").is_file():
-            self._adopt(stored_genotype(self._model_folder, self.configuration_name))
-        if self.is_ddp and self.genotype is None and self.recipe.cells == "search":
-            raise NotImplementedError(
-                "-num_gpus: expected 1 for the search, got more; search on one GPU (nnUNetTrainerIACSearch), "
-                "then train the found plans on all of them with -p <plans>_iac"
-            )
-        torch.manual_seed(self.settings.search.seed)
-        genotype = self.genotype if self.is_ddp and self.genotype is not None else Genotype.identity()
-        plans = with_genotype(self.plans_manager.plans, self.configuration_name, genotype)
-        self.configuration_manager = PlansManager(plans).get_configuration(self.configuration_name)
-        super().initialize()
-        self._fresh_host = self.cell_network.host_digest()
-
-    @property
-    def cell_network(self) -> CellUNet:
-        """The network without the wrappers of DDP and torch.compile."""
-        network: Any = self.network
-        if isinstance(network, DistributedDataParallel):
-            network = network.module
-        return cast(CellUNet, network._orig_mod if isinstance(network, OptimizedModule) else network)
-
-    def _do_i_compile(self) -> bool:
-        # The network changes until its cells are in; after that it is compiled as nnU-Net does.
-        settled = self.network is not None and (self.is_ddp or self.cell_network.cells is not None)
-        return settled and super()._do_i_compile()
-
-    def configure_optimizers(self) -> tuple[Any, Any]:
-        """Return nnU-Net's SGD and polynomial decay; cells and host are two groups."""
-        network = self.cell_network
-        self._freeze()
-        fine_tuning = self.recipe.host == "trained" and network.cells is not None
-        return make_optimizer(
-            network,
-            initial_lr=self.initial_lr,
-            weight_decay=self.weight_decay,
-            epochs=self.num_epochs,
-            host_scale=FINE_TUNING if fine_tuning else 1.0,
-        )
-
-    def _freeze(self) -> None:
-        """Let gradients reach what this epoch trains."""
-        network = self.cell_network
-        if network.cells is not None:
-            network.freeze_host(self._host_is_frozen())
-        elif self.host_source is not None and self.host_source.heads_only:
-            network.freeze_host(True)
-            network.decoder.seg_layers.requires_grad_(True)
-        else:
-            network.freeze_host(False)
-
-    def _host_is_frozen(self) -> bool:
-        implanting = self.recipe.host == "trained"
-        wanted = self.settings.training.freeze_host
-        if wanted or (wanted is None and implanting):
-            return True
-        # Cells first, then everything at a low rate; DDP cannot change what is trained on the way.
-        return (
-            implanting
-            and not self.is_ddp
-            and 2 * (self.current_epoch - self.host_epochs) < self.settings.training.epochs
-        )
-
-    def _adopt(self, genotype: Genotype | None) -> None:
-        """Put a genotype into the plans that checkpoints and the model folder carry."""
-        if genotype is None:
-            return
-        self.genotype = genotype
-        plans = with_genotype(self.plans_manager.plans, self.configuration_name, genotype)
-        self.plans_manager = PlansManager(plans)
-        self.my_init_kwargs["plans"] = plans
-
-    def _implant(self) -> None:
-        """Put the cells into the network; a new optimiser keeps the host's momentum."""
-        if self.genotype is None or self.genotype.is_identity or self.cell_network.cells is not None:
-            return
-        network = self.cell_network
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.settings.search.seed + 1)
-            cells = DiscreteCells(self.genotype, network.stages)
-            cells.apply(network.initialize)
-        network.implant(cells.to(self.device))
-        network.genotype = self.genotype
-        self.configuration_manager = self.plans_manager.get_configuration(self.configuration_name)
-        self.network = torch.compile(network) if self._do_i_compile() else network
-        before = self.optimizer
-        self.optimizer, self.lr_scheduler = self.configure_optimizers()
-        if before is not None and self.recipe.host == "train":
-            carry_momentum(before, self.optimizer)
-        count = sum(p.numel() for p in cells.parameters())
-        self.print_to_log_file(
-            f"Implanted {self.genotype.kind} cells with {count} parameters; the logits are unchanged."
-        )
-
-    # --- the run ------------------------------------------------------------------------------------------------
 
     def run_training(self) -> None:
         """Host, search, training: each phase is skipped where it is finished or not in the recipe."""
@@ -208,7 +48,7 @@ class IACTrainer(nnUNetTrainer):
         if not self.recipe.train and self.genotype is None:
             output_plans_path(self.preprocessed_dataset_folder_base, self.plans_manager.plans, self.configuration_name)
         if self.recipe.cells == "search" and self.genotype is None:
-            self._search_split()
+            search_data(self, self.settings)
         self._settle_host()
         with self._locked("plans.lock", "Waiting for another fold that writes the plans"):
             super().on_train_start()
@@ -286,27 +126,17 @@ class IACTrainer(nnUNetTrainer):
                 store_plans(self._model_folder, self.plans_manager.plans)
 
     def _make_genotype(self) -> Genotype:
-        settings = self.settings
-        if self.recipe.cells == "identity":
-            return Genotype.identity()
-        if self.recipe.cells == "random":
-            return Genotype.random(
-                seed=settings.search.seed,
-                nodes=settings.cell.nodes,
-                second_input=settings.cell.second_input,
-                width=settings.cell.width,
-                count=1 if settings.cell.shared else len(self.cell_network.stages),
-            )
-        data = self._search_split()
+        if self.recipe.cells != "search":
+            return control_genotype(self.recipe.cells, self.settings, levels=len(self.cell_network.stages))
         source = self.host_source
         return search_cells(
             self.cell_network,
             self.loss,
-            data,
-            settings,
+            search_data(self, self.settings),
+            self.settings,
             self._fold_folder,
             device=self.device,
-            host_checkpoint=str(source.checkpoint) if source is not None and source.checkpoint else None,
+            host_checkpoint=source.checkpoint if source is not None else None,
             prune=self.recipe.prune,
             resume=self.resume,
             log=self.print_to_log_file,
@@ -327,68 +157,6 @@ class IACTrainer(nnUNetTrainer):
             super().perform_actual_validation(save_probabilities)
         else:
             self.print_to_log_file("Search only: no training, no validation.")
-
-    # --- data ---------------------------------------------------------------------------------------------------
-
-    def do_split(self) -> tuple[list[str], list[str]]:
-        """Return nnU-Net's split; where there is none yet and patients are known, it is made by patient."""
-        ensure_splits(Path(self.preprocessed_dataset_folder_base), self._patients(), self.fold, self.print_to_log_file)
-        return super().do_split()
-
-    def _patients(self) -> Grouping:
-        cases = sorted(self.dataset_class.get_identifiers(self.preprocessed_dataset_folder))
-        return find_grouping(cases, Path(self.preprocessed_dataset_folder_base))
-
-    def _search_split(self) -> SearchData:
-        grouping = self._patients()
-        if grouping.source is None:
-            self.print_to_log_file(
-                "WARNING: patients are unknown (no patient_groups.json): the data of the search are split by case. "
-                "If a patient has several cases, the architecture is fitted to data that trained the weights."
-            )
-        search = self.settings.search
-        weights, architecture = split_patients(self.do_split()[0], grouping, fraction=search.fraction, seed=search.seed)
-        return SearchData(weights, architecture, self._open_search_stream, grouping.source)
-
-    def _open_search_stream(self, cases: list[str], stream: int, start: int, augment: bool) -> Any:
-        return open_stream(
-            self, cases, augment=augment, seed=self.settings.search.seed, stream=stream, start=start, share=2
-        )
-
-    def get_dataloaders(self) -> tuple[Any, Any]:
-        """Return seeded streams of nnU-Net's batches, from the current epoch on."""
-        training, validation = self.do_split()
-        seed = self.settings.search.seed
-        done_host = min(self.current_epoch, self.host_epochs)
-        drawn = done_host * self.settings.host.iterations
-        drawn += (self.current_epoch - done_host) * self.settings.training.iterations
-        seen = self.current_epoch * self.num_val_iterations_per_epoch
-        return (
-            open_stream(self, training, augment=True, seed=seed, stream=TRAINING_STREAM, start=drawn),
-            open_stream(self, validation, augment=False, seed=seed, stream=VALIDATION_STREAM, start=seen, share=2),
-        )
-
-    # --- checkpoints --------------------------------------------------------------------------------------------
-
-    def save_checkpoint(self, filename: str) -> None:
-        """Save as nnU-Net does, but whole or not at all."""
-        if self.disable_checkpointing or self.local_rank != 0:
-            super().save_checkpoint(filename)
-            return
-        with replacing(filename) as temporary:
-            super().save_checkpoint(str(temporary))
-
-    def load_checkpoint(self, filename_or_checkpoint: dict | str) -> None:
-        """Load as nnU-Net does; if the checkpoint has cells, they are implanted first."""
-        if not self.was_initialized:
-            self.initialize()
-        if isinstance(filename_or_checkpoint, str):
-            checkpoint = read_checkpoint(Path(filename_or_checkpoint))
-            if any(key.startswith("cells.") for key in checkpoint["network_weights"]):
-                self._adopt(genotype_of(checkpoint["init_args"]["plans"], self.configuration_name))
-                self.current_epoch = checkpoint["current_epoch"]
-                self._implant()
-        super().load_checkpoint(filename_or_checkpoint)
 
     def _locked(self, name: str, message: str) -> Any:
         return locked(self._model_folder, name, self.print_to_log_file, message)

@@ -77,7 +77,9 @@ def weight_step(
     value = precision.loss_of(network, loss, batch)
     if precision.scaler is None:
         value.backward(inputs=parameters)
-        nn.utils.clip_grad_norm_(parameters, clip)
+        norm = nn.utils.clip_grad_norm_(parameters, clip)
+        if not bool(torch.isfinite(norm)):
+            raise FloatingPointError("weight gradients: expected finite numbers, got NaN or Inf")
         optimizer.step()
     else:
         precision.scaler.scale(value).backward(inputs=parameters)

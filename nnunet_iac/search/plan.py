@@ -55,6 +55,7 @@ class SearchPlan:
             )
         if self.drift <= 0:
             raise ValueError(f"drift: expected a positive number, got {self.drift}")
+        _ = self.rule  # checks tau and patience here, not after the warm-up
 
     @property
     def architecture_lr(self) -> float:

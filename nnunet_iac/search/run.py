@@ -53,6 +53,7 @@ class Run:
             "architecture": self.architecture.state_dict(),
             "stability": pack_stability(self.stability),
             "decided": self.decision.decided,
+            "stop": self.decision.stop,
             "epoch": self.epoch,
             "seconds": self.seconds,
             "batches": self.batches,
@@ -67,7 +68,9 @@ class Run:
         self.weights.load_state_dict(content["weights"])
         self.architecture.load_state_dict(content["architecture"])
         self.stability = unpack_stability(content["stability"])
-        self.decision = replace(_open_decision(self.cells), decided=content["decided"])
+        self.decision = replace(
+            _open_decision(self.cells), decided=content["decided"], stop=content["stop"]
+        )
         self.epoch, self.seconds = content["epoch"], content["seconds"]
         self.batches, self.restored = content["batches"], content["restored"]
         torch.set_rng_state(content["random"])

@@ -217,8 +217,8 @@ def _restore_once(
 ) -> None:
     if run.restored:
         raise FloatingPointError(
-            f"{error}; the last good epoch was restored once already. Look for NaN in the images, lower the learning "
-            "rate (search.weight_lr) or search with a frozen host (search.host=frozen)"
+            f"{error}; the last good epoch was restored once already. Look for NaN in the images, or search with a "
+            "frozen host (search.host=frozen)"
         ) from error
     drawn = run.batches
     run.restore(load_state(folder / STATE, identity), plan)

@@ -41,6 +41,7 @@ def load_state(path: Path, identity: dict[str, Any]) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"search state: expected the file {path}, found none; start the search without --c")
     try:
+        _check_sums(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile, KeyError) as error:
         raise ValueError(
@@ -50,7 +51,7 @@ def load_state(path: Path, identity: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(content, dict) or content.get("schema") != SCHEMA:
         found = content.get("schema") if isinstance(content, dict) else type(content).__name__
         raise ValueError(f"search state: expected schema {SCHEMA}, got {found} in {path}; search again without --c")
-    recorded = content["identity"]
+    recorded = content.get("identity", {})
     different = sorted(k for k in {*recorded, *identity} if recorded.get(k) != identity.get(k))
     if different:
         changes = ", ".join(f"{k}: was {recorded.get(k)!r}, is {identity.get(k)!r}" for k in different)
@@ -69,3 +70,10 @@ def pack_stability(state: StabilityState) -> dict[str, Any]:
 def unpack_stability(content: dict[str, Any]) -> StabilityState:
     """Return the rule's memory from :func:`pack_stability`."""
     return StabilityState(**content)
+
+
+def _check_sums(path: Path) -> None:
+    # torch.load checks no sums, and meets a truncated file with an OSError that names neither file nor cause.
+    with zipfile.ZipFile(path) as archive:
+        if (entry := archive.testzip()) is not None:
+            raise zipfile.BadZipFile(f"checksum of {entry}")

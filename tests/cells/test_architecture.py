@@ -33,9 +33,7 @@ def mixed_network() -> CellUNet:
 
 
 def test_they_start_small_and_seeded():
-    a, b, c = (
-        ArchitectureParameters(groups=1, nodes=4, generator=torch.Generator().manual_seed(s)) for s in (0, 0, 1)
-    )
+    a, b, c = (ArchitectureParameters(groups=1, nodes=4, generator=torch.Generator().manual_seed(s)) for s in (0, 0, 1))
     assert torch.equal(a.alpha, b.alpha) and torch.equal(a.beta, b.beta) and not torch.equal(a.alpha, c.alpha)
     assert 0.5e-3 < a.alpha.std() < 2e-3 and a.alpha.shape == (1, 14, 8) and a.beta.shape == (1, 14)
 

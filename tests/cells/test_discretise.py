@@ -34,9 +34,7 @@ def drawn(seed: int, nodes: int, groups: int = 2) -> ArchitectureParameters:
 @pytest.mark.parametrize("seed", range(25))
 def test_it_equals_the_textbook_on_random_weights(seed, nodes):
     made = drawn(seed, nodes)
-    expected = [
-        parse(made.alpha[g].tolist(), made.beta[g].tolist(), made.mask[g].tolist(), nodes) for g in range(2)
-    ]
+    expected = [parse(made.alpha[g].tolist(), made.beta[g].tolist(), made.mask[g].tolist(), nodes) for g in range(2)]
     assert [[list(node) for node in cell] for cell in genotype_of(made).cells] == expected
 
 

@@ -16,7 +16,9 @@ def test_two_runs_with_one_seed_are_the_same(tiny: Folders, finished: Folders) -
     train("nnUNetTrainerIAC")
 
     name = "nnUNetTrainerIAC__tiny__2d"
-    assert (tiny.results / name / "genotype.json").read_text() == (finished.results / name / "genotype.json").read_text()
+    assert (tiny.results / name / "genotype.json").read_text() == (
+        finished.results / name / "genotype.json"
+    ).read_text()
     assert equal(weights(tiny, "nnUNetTrainerIAC"), weights(finished, "nnUNetTrainerIAC"))
 
 

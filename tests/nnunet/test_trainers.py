@@ -220,9 +220,12 @@ class TestFolds:
         model = fold(continued, "nnUNetTrainerIAC").parent
         record = json.loads((model / "genotype.json").read_text())["2d"]
 
-        assert record == plans_of(continued, "nnUNetTrainerIAC")["configurations"]["2d"]["architecture"][
-            "arch_kwargs"
-        ]["genotype"]
+        assert (
+            record
+            == plans_of(continued, "nnUNetTrainerIAC")["configurations"]["2d"]["architecture"]["arch_kwargs"][
+                "genotype"
+            ]
+        )
 
     def test_a_fold_that_started_before_the_search_ended_does_not_undo_the_plans(
         self, continued: Folders, monkeypatch: pytest.MonkeyPatch

@@ -20,7 +20,9 @@ def host_arguments(kind: str = "plain", dimension: int = 2, features: tuple[int,
     stages = len(features)
     flat, cube = [1, 3, 3], [3, 3, 3]
     kernels = [[3, 3]] * stages if dimension == 2 else [flat] + [cube] * (stages - 1)
-    strides = [[1, 1]] + [[2, 2]] * (stages - 1) if dimension == 2 else [[1, 1, 1], [1, 2, 2]] + [[2, 2, 2]] * (stages - 2)
+    strides = (
+        [[1, 1]] + [[2, 2]] * (stages - 1) if dimension == 2 else [[1, 1, 1], [1, 2, 2]] + [[2, 2, 2]] * (stages - 2)
+    )
     return {
         "input_channels": 1,
         "num_classes": 3,

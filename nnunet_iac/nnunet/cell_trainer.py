@@ -1,0 +1,212 @@
+"""nnU-Net's trainer for a network that is a stock host first and gets cells later; the phases are in trainers.py.
+
+One network object lives through all phases: a :class:`~nnunet_iac.cells.network.CellUNet` without cells is the stock
+host (same keys, same numbers), the search puts mixed cells into it and takes them out again, and the implantation puts
+the found cells in.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar, cast
+
+import torch
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
+from torch._dynamo import OptimizedModule
+from torch.nn.parallel import DistributedDataParallel
+
+from nnunet_iac.atomic import replacing
+from nnunet_iac.cells.genotype import Genotype
+from nnunet_iac.cells.network import CellUNet
+from nnunet_iac.nnunet.cell_search import seeded_cells
+from nnunet_iac.nnunet.host_source import HostSource, load_host_source
+from nnunet_iac.nnunet.hosts import read_checkpoint
+from nnunet_iac.nnunet.model_folder import stored_genotype
+from nnunet_iac.nnunet.plans import configuration_of, genotype_of, with_genotype
+from nnunet_iac.nnunet.recipe import Recipe
+from nnunet_iac.nnunet.schedule import FINE_TUNING, carry_momentum, make_optimizer
+from nnunet_iac.nnunet.settings import Settings
+from nnunet_iac.nnunet.splits import ensure_splits
+from nnunet_iac.nnunet.training_data import patients_of, training_streams
+
+
+class CellTrainer(nnUNetTrainer):
+    """nnU-Net's trainer for a network that is a stock host first and gets cells later.
+
+    Attributes:
+        recipe: what this trainer does; set by the classes in ``trainers/``.
+        settings: from the plan.
+        host_source: where the host's weights come from, None before that is settled.
+        genotype: of the cells, None while it is unknown.
+    """
+
+    recipe: ClassVar[Recipe] = Recipe()
+    # nnU-Net does not annotate its attributes.
+    plans_manager: PlansManager
+    configuration_manager: ConfigurationManager
+    optimizer: Any
+    network: Any
+
+    def __init__(
+        self,
+        plans: dict,
+        configuration: str,
+        fold: int,
+        dataset_json: dict,
+        device: torch.device = torch.device("cuda"),  # noqa: B008 - nnU-Net demands this very signature
+    ) -> None:
+        # Bad settings and genotypes are refused before nnU-Net makes a results folder.
+        self.settings = Settings.from_block(configuration_of(plans, configuration).get("iac", {}))
+        self.genotype: Genotype | None = genotype_of(plans, configuration)
+        self.resume = bool(plans.get("continue_training", False))
+        super().__init__(plans, configuration, fold, dataset_json, device)
+        self.host_source: HostSource | None = load_host_source(self._fold_folder) if self.resume else None
+        self.num_val_iterations_per_epoch = self.settings.training.validation_iterations
+        self.save_every = 1  # a kill costs at most the running epoch
+        self._fresh_host = ""
+        self._set_epochs()
+
+    @property
+    def _fold_folder(self) -> Path:
+        return Path(self.output_folder)
+
+    @property
+    def _model_folder(self) -> Path:
+        return Path(self.output_folder_base)
+
+    def _set_epochs(self) -> None:
+        source = self.host_source
+        self.host_epochs = source.epochs if source is not None else self.settings.host.epochs
+        self.num_epochs = self.host_epochs + (0 if self.recipe.cells == "none" else self.settings.training.epochs)
+
+    # --- the network --------------------------------------------------------------------------------------------
+
+    def initialize(self) -> None:
+        """Build the host from a seeded draw; cells come later, except under DDP, where they are known.
+
+        Raises:
+            NotImplementedError: if the search would run on several GPUs.
+            ValueError: if the plans carry cells that this trainer is not for.
+        """
+        if self.genotype is None and (self._model_folder / "plans.json").is_file():
+            self._adopt(stored_genotype(self._model_folder, self.configuration_name))
+        if self.is_ddp and self.genotype is None and self.recipe.cells == "search":
+            raise NotImplementedError(
+                "-num_gpus: expected 1 for the search, got more; search on one GPU (nnUNetTrainerIACSearch), "
+                "then train the found plans on all of them with -p <plans>_iac"
+            )
+        if self.genotype is not None and self.recipe.cells not in ("search", self.genotype.kind):
+            raise ValueError(
+                f"plans: expected plans without cells for {type(self).__name__}, got {self.genotype.kind} cells in "
+                f"{self.plans_manager.plans_name}; give the plans that these were derived from with -p"
+            )
+        torch.manual_seed(self.settings.search.seed)
+        genotype = self.genotype if self.is_ddp and self.genotype is not None else Genotype.identity()
+        plans = with_genotype(self.plans_manager.plans, self.configuration_name, genotype)
+        self.configuration_manager = PlansManager(plans).get_configuration(self.configuration_name)
+        super().initialize()
+        self._fresh_host = self.cell_network.host_digest()
+
+    @property
+    def cell_network(self) -> CellUNet:
+        """The network without the wrappers of DDP and torch.compile."""
+        network: Any = self.network
+        if isinstance(network, DistributedDataParallel):
+            network = network.module
+        return cast(CellUNet, network._orig_mod if isinstance(network, OptimizedModule) else network)
+
+    def configure_optimizers(self) -> tuple[Any, Any]:
+        """Return nnU-Net's SGD and polynomial decay; cells and host are two groups."""
+        network = self.cell_network
+        self._freeze()
+        fine_tuning = self.recipe.host == "trained" and network.cells is not None
+        return make_optimizer(
+            network,
+            initial_lr=self.initial_lr,
+            weight_decay=self.weight_decay,
+            epochs=self.num_epochs,
+            host_scale=FINE_TUNING if fine_tuning else 1.0,
+        )
+
+    def _freeze(self) -> None:
+        """Let gradients reach what this epoch trains."""
+        network = self.cell_network
+        if network.cells is not None:
+            network.freeze_host(self._host_is_frozen())
+        elif self.host_source is not None and self.host_source.heads_only:
+            network.freeze_host(True)
+            network.decoder.seg_layers.requires_grad_(True)
+        else:
+            network.freeze_host(False)
+
+    def _host_is_frozen(self) -> bool:
+        implanting = self.recipe.host == "trained"
+        wanted = self.settings.training.freeze_host
+        if wanted or (wanted is None and implanting):
+            return True
+        # Cells first, then everything at a low rate; DDP cannot change what is trained on the way.
+        return (
+            implanting
+            and not self.is_ddp
+            and 2 * (self.current_epoch - self.host_epochs) < self.settings.training.epochs
+        )
+
+    def _adopt(self, genotype: Genotype | None) -> None:
+        """Put a genotype into the plans that checkpoints and the model folder carry."""
+        if genotype is None:
+            return
+        self.genotype = genotype
+        plans = with_genotype(self.plans_manager.plans, self.configuration_name, genotype)
+        self.plans_manager = PlansManager(plans)
+        self.my_init_kwargs["plans"] = plans
+
+    def _implant(self) -> None:
+        """Put the cells into the network; a new optimiser keeps the momentum of a host trained here."""
+        network = self.cell_network
+        if self.genotype is None or self.genotype.is_identity or network.cells is not None:
+            return
+        cells = seeded_cells(network, self.genotype, self.settings.search.seed)
+        network.implant(cells.to(self.device))
+        network.genotype = self.genotype
+        self.configuration_manager = self.plans_manager.get_configuration(self.configuration_name)
+        self.network = torch.compile(network) if self._do_i_compile() else network
+        before = self.optimizer
+        self.optimizer, self.lr_scheduler = self.configure_optimizers()
+        if self.recipe.host == "train":
+            carry_momentum(before, self.optimizer)
+        count = sum(p.numel() for p in cells.parameters())
+        self.print_to_log_file(f"Implanted {self.genotype.kind} cells, {count} parameters; the logits are unchanged.")
+
+    # --- data ---------------------------------------------------------------------------------------------------
+
+    def do_split(self) -> tuple[list[str], list[str]]:
+        """Return nnU-Net's split; where there is none yet and patients are known, it is made by patient."""
+        ensure_splits(Path(self.preprocessed_dataset_folder_base), patients_of(self), self.fold, self.print_to_log_file)
+        return super().do_split()
+
+    def get_dataloaders(self) -> tuple[Any, Any]:
+        """Return seeded streams of nnU-Net's batches, from the current epoch on."""
+        return training_streams(self, self.settings, self.host_epochs)
+
+    # --- checkpoints --------------------------------------------------------------------------------------------
+
+    def save_checkpoint(self, filename: str) -> None:
+        """Save as nnU-Net does, but whole or not at all."""
+        if self.disable_checkpointing or self.local_rank != 0:
+            super().save_checkpoint(filename)
+            return
+        with replacing(filename) as temporary:
+            super().save_checkpoint(str(temporary))
+
+    def load_checkpoint(self, filename_or_checkpoint: dict | str) -> None:
+        """Load as nnU-Net does; if the checkpoint has cells, they are implanted first."""
+        if not self.was_initialized:
+            self.initialize()
+        if isinstance(filename_or_checkpoint, str):
+            checkpoint = read_checkpoint(Path(filename_or_checkpoint))
+            if any(key.startswith("cells.") for key in checkpoint["network_weights"]):
+                self._adopt(genotype_of(checkpoint["init_args"]["plans"], self.configuration_name))
+                self.current_epoch = checkpoint["current_epoch"]
+                self._implant()
+        super().load_checkpoint(filename_or_checkpoint)

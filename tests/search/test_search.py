@@ -1,0 +1,213 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from tiny_hosts import BACKBONES, host_arguments
+from tiny_searches import SEP, batches, lines, no_signal, same_state, search, signal, tiny_network
+from torch import nn
+
+from nnunet_iac.cells.genotype import OPERATIONS, Genotype
+from nnunet_iac.cells.network import CellUNet
+from nnunet_iac.search.plan import SearchPlan
+
+SHORT = SearchPlan(epochs=4, iterations=2, warmup_epochs=2)
+STRONG = SearchPlan(epochs=25, iterations=2, warmup_epochs=1, drift=1.0)
+
+
+class TestPlan:
+    @pytest.mark.parametrize(
+        ("changes", "message"),
+        [
+            ({"epochs": 0}, "epochs, iterations: expected at least 1, got 0"),
+            ({"iterations": 0}, "epochs, iterations: expected at least 1, got 200, 0"),
+            ({"warmup_epochs": 0}, "warmup_epochs: expected from 1 .* got 0; without warm-up"),
+            ({"epochs": 5, "warmup_epochs": 5}, "warmup_epochs: expected from 1 to epochs - 1 = 4, got 5"),
+            ({"drift": 0}, "drift: expected a positive number, got 0"),
+            ({"tau": -1.0}, "tau: expected a positive number, got -1.0"),
+            ({"patience": 0}, "patience: expected a positive number of epochs, got 0"),
+        ],
+    )
+    def test_numbers_out_of_range_are_named_at_once(self, changes, message):
+        with pytest.raises(ValueError, match=message):
+            SearchPlan(**changes)
+
+    def test_an_epoch_moves_a_logit_as_far_whatever_its_number_of_steps(self):
+        few, many = SearchPlan(iterations=5), SearchPlan(iterations=500)
+        assert few.architecture_lr * 5 == pytest.approx(many.architecture_lr * 500) == pytest.approx(few.drift)
+        assert few.rule == many.rule
+
+    def test_tau_may_be_given(self):
+        assert SearchPlan(tau=0.02).rule.tau == 0.02 and SearchPlan(patience=7).rule.patience == 7
+
+
+class TestTrace:
+    @pytest.fixture(scope="class")
+    def trace(self, tmp_path_factory):
+        folder = tmp_path_factory.mktemp("trace")
+        search(folder, tiny_network(), SHORT)
+        return lines(folder)
+
+    def test_has_one_line_for_each_epoch(self, trace):
+        assert [line["epoch"] for line in trace] == [0, 1, 2, 3]
+        assert [line["phase"] for line in trace] == ["warmup", "warmup", "search", "search"]
+
+    def test_alphas_stand_still_in_the_warm_up_and_leave_uniform_after_it(self, trace):
+        p = [torch.tensor(line["probabilities"]) for line in trace]
+        assert torch.equal(p[0], p[1]) and (p[1] - 0.125).abs().max() < 1e-3
+        assert (p[2] - p[1]).abs().max() > 1e-3 and (p[3] - 0.125).abs().max() > 5e-3
+
+    def test_divergences_are_not_counted_in_the_warm_up(self, trace):
+        assert all(value is None for line in trace for value in line["jsd"][0])
+        assert [line["arch_loss"] is None for line in trace] == [True, True, False, False]
+
+    def test_shapes_are_those_of_the_contract(self, trace):
+        last = trace[-1]
+        assert torch.tensor(last["probabilities"]).shape == torch.tensor(last["mask"]).shape == (1, 5, 8)
+        assert torch.tensor(last["edge_weights"]).shape == torch.tensor(last["decided"]).shape == (1, 5)
+        assert last["active_operations"] == 40 and last["pruned"] == []
+
+
+class TestOutcome:
+    def test_a_planted_operation_is_found_early_and_everything_else_is_pruned(self, tmp_path):
+        network = tiny_network()
+        result = search(tmp_path, network, STRONG, signal(network))
+        assert result.status == "decided" and result.decided_edges == result.edges == 5
+        assert 0 < result.epochs < STRONG.epochs and len(lines(tmp_path)) == result.epochs
+        assert {op for node in result.genotype.cells[0] for op, _ in node} == {"sep_conv_3x3"}
+        assert network.cells.architecture.mask.sum() == 5 and network.cells.architecture.mask[..., SEP].all()
+        assert result.message == f"All 5 edges were decided after {result.epochs} of 25 epochs."
+
+    def test_every_pruned_operation_is_in_the_trace_once(self, tmp_path):
+        network = tiny_network()
+        search(tmp_path, network, STRONG, signal(network))
+        pruned = [tuple(entry) for line in lines(tmp_path) for entry in line["pruned"]]
+        assert sorted(pruned) == sorted(
+            (0, e, name) for e in range(5) for o, name in enumerate(OPERATIONS) if o != SEP
+        )
+        counts = [line["active_operations"] for line in lines(tmp_path)]
+        assert counts == sorted(counts, reverse=True) and counts[0] == 40 and counts[-1] == 5
+
+    def test_the_full_search_prunes_nothing_and_runs_its_whole_budget(self, tmp_path):
+        network = tiny_network()
+        plan = SearchPlan(epochs=12, iterations=2, warmup_epochs=1, drift=1.0, prune=False)
+        result = search(tmp_path, network, plan, signal(network))
+        assert result.epochs == 12 and network.cells.architecture.mask.all() and result.status == "decided"
+        assert not any(line["pruned"] for line in lines(tmp_path))
+        assert result.genotype.origin["pruned"] is False
+
+    def test_a_search_without_signal_ends_undecided_and_says_so(self, tmp_path):
+        result = search(tmp_path, tiny_network(), SHORT)
+        assert result.status == "undecided" and result.genotype.origin["status"] == "undecided"
+        for words in ("ended undecided", "5 of 5 edges", "not a finding", "random cells", "search.epochs"):
+            assert words in result.message
+        assert not any(line["pruned"] for line in lines(tmp_path))
+
+    def test_the_genotype_says_where_it_comes_from(self, tmp_path):
+        genotype = search(tmp_path, tiny_network(), SHORT).genotype
+        assert genotype.kind == "searched" and genotype.nodes == 2 and genotype.width == 0.5
+        assert {"seed": 0, "epochs": 4, "budget": 4, "edges": 5}.items() <= genotype.origin.items()
+        assert Genotype.from_dict(json.loads(json.dumps(genotype.to_dict()))) == genotype
+
+    def test_the_operation_that_made_the_target_is_found(self, tmp_path):
+        """A teacher with the student's weights and one operation on every edge; only the architecture learns."""
+        best = OPERATIONS.index("sep_conv_5x5")
+        teacher, student = (tiny_network(nodes=1, partial=1) for _ in range(2))
+        for network in (teacher, student):
+            nn.init.normal_(network.cells.levels[0].projection.weight, generator=torch.Generator().manual_seed(4))
+        teacher.cells.architecture.alpha.data[..., best] = 50.0
+        teacher.cells.architecture.beta.data.zero_()
+
+        def taught(stream):
+            def open_at(start):
+                for batch in batches(stream)(start):
+                    with torch.no_grad():
+                        yield {"data": batch["data"], "target": teacher(batch["data"])}
+
+            return open_at
+
+        plan = SearchPlan(epochs=60, iterations=6, warmup_epochs=1, drift=0.6, weight_lr=1e-9)
+        result = search(tmp_path, student, plan, weight_batches=taught(1), architecture_batches=taught(2))
+        assert result.genotype.cells[0] == ((("sep_conv_5x5", 0), ("sep_conv_5x5", 1)),)
+        assert result.status == "decided" and result.epochs < plan.epochs
+
+    def test_the_same_seed_gives_the_same_search(self, tmp_path):
+        folders = [tmp_path / "a", tmp_path / "b"]
+        networks = [tiny_network() for _ in folders]
+        for seed, (folder, network) in enumerate(zip(folders, networks, strict=True)):
+            folder.mkdir()
+            torch.manual_seed(seed)
+            search(folder, network, SHORT)
+        assert lines(folders[0]) == lines(folders[1]) and same_state(*networks)
+
+    @pytest.mark.parametrize("mode", ["frozen", "joint"])
+    def test_the_host_changes_only_when_it_is_searched_jointly(self, tmp_path, mode):
+        network, before = (tiny_network(mode=mode) for _ in range(2))
+        search(tmp_path, network, SearchPlan(epochs=3, iterations=2, warmup_epochs=1, mode=mode))
+        assert (network.host_digest() == before.host_digest()) is (mode == "frozen")
+
+    def test_pruning_forgets_the_momentum_of_the_edge(self, tmp_path):
+        network = tiny_network()
+        plan = SearchPlan(epochs=25, iterations=2, warmup_epochs=1, drift=1.0)
+        seen = []
+
+        def look(text):
+            if text.startswith("search: epoch") and not network.cells.architecture.mask.all() and not seen:
+                content = torch.load(tmp_path / "search_state.pt", weights_only=True)
+                seen.append((content["architecture"]["state"][0], network.cells.architecture.mask.clone()))
+
+        search(tmp_path, network, plan, signal(network), log=look)
+        moments, mask = seen[0]
+        edges = ~mask.all(-1)
+        assert not moments["exp_avg"][edges].any() and not moments["exp_avg_sq"][~mask].any()
+        assert moments["exp_avg_sq"][mask].all()
+
+    def test_discrete_cells_cannot_be_searched(self, tmp_path):
+        network = CellUNet(BACKBONES["plain"], Genotype.random(seed=0), **host_arguments())
+        with pytest.raises(ValueError, match="network: expected mixed cells, got DiscreteCells; implant"):
+            search(tmp_path, network, SHORT)
+        assert not list(tmp_path.iterdir())
+
+
+class TestNotANumber:
+    PLAN = SearchPlan(epochs=5, iterations=2, warmup_epochs=1)
+
+    @staticmethod
+    def failing(*calls):
+        count = iter(range(10**6))
+        return lambda output, target: no_signal(output, target) * (torch.nan if next(count) in calls else 1.0)
+
+    @pytest.mark.parametrize("call", [0, 1, 2, 3, 7, 8])
+    def test_once_restores_the_last_good_epoch_and_says_so(self, tmp_path, call):
+        said, drawn, network = [], [], tiny_network()
+        result = search(
+            tmp_path, network, self.PLAN, self.failing(call), log=said.append, weight_batches=batches(1, drawn)
+        )
+        assert result.epochs == 5 and [line["epoch"] for line in lines(tmp_path)] == list(range(5))
+        assert len([text for text in said if "restored the state after epoch" in text and "got" in text]) == 1
+        assert all(value.isfinite().all() for value in network.state_dict().values())
+        assert drawn == list(range(len(drawn))), "a batch that led to NaN was drawn again"
+        assert "NaN" not in (tmp_path / "search.jsonl").read_text()
+
+    @pytest.mark.parametrize("calls", [(1, 2), (3, 9)])
+    def test_twice_stops_with_advice_and_keeps_the_good_state(self, tmp_path, calls):
+        with pytest.raises(FloatingPointError, match=r"restored once already.*NaN in the images.*search.host=frozen"):
+            search(tmp_path, tiny_network(), self.PLAN, self.failing(*calls))
+        content = torch.load(tmp_path / "search_state.pt", weights_only=True)
+        assert all(value.isfinite().all() for value in content["network"].values())
+        assert content["epoch"] == len(lines(tmp_path))
+
+    def test_a_logit_that_is_not_a_number_counts_too(self, tmp_path):
+        network, said, calls = tiny_network(), [], []
+
+        def loss(output, target):
+            calls.append(0)
+            if len(calls) == 7:
+                with torch.no_grad():
+                    network.cells.architecture.beta[0, 0] = torch.inf
+            return no_signal(output, target)
+
+        search(tmp_path, network, self.PLAN, loss, log=said.append)
+        assert any("beta: expected finite" in text or "gradients: expected finite" in text for text in said)
+        assert network.cells.architecture.beta.isfinite().all()
