@@ -61,22 +61,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="folder with the raw data sets")
     parser.add_argument("--folder", type=Path, required=True, help="where to work")
+    parser.add_argument("--threads", type=int, help="threads of nnU-Net's commands (default: one for each core)")
     parser.add_argument("--only", nargs="+", help="parts of the names to run")
     args = parser.parse_args(argv)
     chains = [c for c in CHAINS if not args.only or any(part in c.name for part in args.only)]
-    lines = [line for chain in chains if (line := _row(chain, args.data, args.folder.resolve()))]
+    lines = [line for chain in chains if (line := _row(chain, args.data, args.folder.resolve(), args.threads))]
     print("| data set | seconds | Dice (tiny budget) | re-installed model predicts |\n|---|---|---|---|")
     print("\n".join(lines))
     return 1 if any("FAILED" in line or "DIFFERENT" in line for line in lines) else 0
 
 
-def _row(chain: Chain, data: Path, folder: Path) -> str:
+def _row(chain: Chain, data: Path, folder: Path, threads: int | None) -> str:
     if not (data / chain.dataset).is_dir():
         return f"| {chain.name} | absent | | |"
     record = folder / f"{chain.name.replace(' ', '_')}.json"
     if not record.is_file():
         try:
-            result = _run(chain, data, folder / chain.name.replace(" ", "_"))
+            result = _run(chain, data, folder / chain.name.replace(" ", "_"), threads)
         except subprocess.CalledProcessError as error:
             return f"| {chain.name} | FAILED: {' '.join(map(str, error.cmd))} | | |"
         record.write_text(json.dumps(result), encoding="utf-8")
@@ -85,10 +86,10 @@ def _row(chain: Chain, data: Path, folder: Path) -> str:
     return f"| {chain.name} | {found['seconds']:.0f} | {found['dice']:.3f} | {same} ({found['masks']}) |"
 
 
-def _run(chain: Chain, data: Path, folder: Path) -> dict[str, float | bool]:
+def _run(chain: Chain, data: Path, folder: Path, threads: int | None) -> dict[str, float | bool]:
     started = time.perf_counter()
     shutil.rmtree(folder, ignore_errors=True)
-    environment = _environment(folder)
+    environment = _environment(folder, threads)
     raw = folder / "raw" / chain.dataset
     shutil.copytree(data / chain.dataset, raw)
     raw.chmod(0o755)
@@ -128,20 +129,25 @@ def _run(chain: Chain, data: Path, folder: Path) -> dict[str, float | bool]:
     }
 
 
-def _environment(folder: Path) -> Mapping[str, str]:
+def _environment(folder: Path, threads: int | None) -> Mapping[str, str]:
     from nnunet_iac.cli.trainers import trainers_folder
 
     places = {f"nnUNet_{name}": folder / name for name in ("raw", "preprocessed", "results")}
     for place in places.values():
         place.mkdir(parents=True)
+    limited = {}
+    if threads is not None:
+        # nnU-Net takes a thread for every core it counts and has no option for fewer.
+        (folder / "site").mkdir()
+        (folder / "site" / "sitecustomize.py").write_text(f"import os\nos.cpu_count = lambda: {threads}\n")
+        limited = {"PYTHONPATH": str(folder / "site"), "OMP_NUM_THREADS": str(threads)}
     return {
         **os.environ,
+        **limited,
         **{name: str(place) for name, place in places.items()},
         "nnUNet_extTrainer": str(trainers_folder()),
         "nnUNet_n_proc_DA": "1",
         "nnUNet_def_n_proc": "2",
-        # nnU-Net takes a thread for every core; waiting threads should not burn the others' cores.
-        "OMP_WAIT_POLICY": "PASSIVE",
     }
 
 

@@ -1,4 +1,4 @@
-"""Fixtures for all tests: folders that nnU-Net's variables name, and the plans of a tiny host as nnU-Net writes them."""
+"""Fixtures for all tests: folders that nnU-Net's variables name, and the plans of a tiny host as nnU-Net has them."""
 
 from __future__ import annotations
 

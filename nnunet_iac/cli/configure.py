@@ -19,7 +19,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--overwrite", action="store_true", help="replace the new plans if they exist")
     parser.add_argument("--batch-size", type=int, help="replace the planned batch size")
     parser.add_argument(
-        "--set", dest="settings", nargs="+", default=[], metavar="SECTION.KEY=VALUE", help="settings; --list shows all"
+        "--set",
+        dest="settings",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="SECTION.KEY=VALUE",
+        help="settings; --list shows all",
     )
     parser.add_argument("--list", action=_ListSettings, nargs=0, help="list the settings with their defaults and exit")
 
@@ -46,15 +52,13 @@ def run(args: argparse.Namespace) -> int:
         FileNotFoundError: if the plans to derive from are missing.
         FileExistsError: if the new plans exist and ``--overwrite`` was not given.
     """
-    from nnunetv2.utilities.dataset_name_id_conversion import maybe_convert_to_dataset_name
-
     from nnunet_iac.nnunet.plans import configuration_of, derive, plans_path, read_plans, write_plans
     from nnunet_iac.nnunet.settings import Settings, parse_assignments
 
     if args.batch_size is not None and args.batch_size < 2:
         raise ValueError(f"--batch-size: expected at least 2, got {args.batch_size}")
     block = parse_assignments(args.settings)
-    folder = _preprocessed() / maybe_convert_to_dataset_name(args.dataset)
+    folder = _preprocessed() / _dataset_name(args.dataset)
     source = read_plans(plans_path(folder, args.plans))
     target = plans_path(folder, args.output)
     if args.output == args.plans:
@@ -69,10 +73,20 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _dataset_name(dataset: str) -> str:
+    from nnunetv2.utilities.dataset_name_id_conversion import maybe_convert_to_dataset_name
+
+    try:
+        return str(maybe_convert_to_dataset_name(dataset))
+    except RuntimeError as error:  # nnU-Net's answer to none or several data sets with this id
+        raise ValueError(f"-d: {str(error).splitlines()[0]}") from error
+
+
 def _preprocessed() -> Path:
     value = os.environ.get("nnUNet_preprocessed")
     if not value:
         raise FileNotFoundError(
-            "nnUNet_preprocessed: expected the environment variable to name a folder, it is not set; see nnunet-iac doctor"
+            "nnUNet_preprocessed: expected the environment variable to name a folder, it is not set; "
+            "see nnunet-iac doctor"
         )
     return Path(value)

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from nnunet_iac.atomic import write_json
-from nnunet_iac.runner import MARKERS, StepError, run_steps
-from nnunet_iac.storyboard import HOST, IMPLANT, Demo, build_steps
+from nnunet_iac.demo.runner import MARKERS, StepError, run_steps
+from nnunet_iac.demo.storyboard import HOST, IMPLANT, Demo, build_steps
 
 HELP = "run the whole story (plan, train, implant, predict, report) on a phantom data set, minutes on 2 cores"
 
@@ -152,7 +152,8 @@ def link_validation_images(demo: Demo, folder: Path) -> list[str]:
 def introduction(demo: Demo, folder: Path) -> list[str]:
     """Return what the user reads first: where it happens and the environment to repeat it by hand."""
     folders = " ".join(f'{n}="$PWD/{n}"' for n in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"))
-    what = "a phantom: synthetic hearts in short-axis view" if demo.raw is None else demo.raw
+    phantom = "a phantom: synthetic hearts in short-axis view (minutes on two cores)"
+    what = phantom if demo.raw is None else f"{demo.raw} (larger images take longer than the phantom)"
     return [
         f"Data: {what}",
         "The commands below are the real ones. To repeat them by hand:",

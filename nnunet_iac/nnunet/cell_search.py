@@ -89,8 +89,6 @@ def search_cells(
         log: nnU-Net's log.
     """
     plan = plan_of(settings, prune)
-    if not resume:
-        _set_aside(folder, log)
     before = {key: value.detach().clone() for key, value in network.state_dict().items()}
     network.freeze_host(plan.mode == "frozen")
     network.implant(_mixed_cells(network, settings, device))
@@ -174,7 +172,8 @@ def _mixed_cells(network: CellUNet, settings: Settings, device: torch.device) ->
     return cells.to(device)
 
 
-def _set_aside(folder: Path, log: Callable[[str], None]) -> None:
+def set_aside(folder: Path, log: Callable[[str], None]) -> None:
+    """Rename what an earlier search left in a fold's folder, so that no later run continues it."""
     for name in (TRACE, STATE, RESULT):
         path = folder / name
         if path.exists():

@@ -65,6 +65,7 @@ class CellTrainer(nnUNetTrainer):
         self.num_val_iterations_per_epoch = self.settings.training.validation_iterations
         self.save_every = 1  # a kill costs at most the running epoch
         self._fresh_host = ""
+        self._shared_genotype = False
         self._set_epochs()
 
     @property
@@ -86,15 +87,13 @@ class CellTrainer(nnUNetTrainer):
         """Build the host from a seeded draw; cells come later, except under DDP, where they are known.
 
         Raises:
-            NotImplementedError: if the search would run on several GPUs.
+            NotImplementedError: if cells would be searched for, or drawn, on several GPUs.
             ValueError: if the plans carry cells that this trainer is not for.
         """
-        if self.genotype is None and (self._model_folder / "plans.json").is_file():
-            self._adopt(stored_genotype(self._model_folder, self.configuration_name))
-        if self.is_ddp and self.genotype is None and self.recipe.cells == "search":
+        if self.is_ddp and self.genotype is None and self.recipe.cells in ("search", "random"):
             raise NotImplementedError(
-                "-num_gpus: expected 1 for the search, got more; search on one GPU (nnUNetTrainerIACSearch), "
-                "then train the found plans on all of them with -p <plans>_iac"
+                "-num_gpus: expected 1 while the cells are not known yet, got more; search on one GPU "
+                "(nnUNetTrainerIACSearch), then train the found plans on all of them with -p <plans>_iac"
             )
         if self.genotype is not None and self.recipe.cells not in ("search", self.genotype.kind):
             raise ValueError(
@@ -120,7 +119,7 @@ class CellTrainer(nnUNetTrainer):
         """Return nnU-Net's SGD and polynomial decay; cells and host are two groups."""
         network = self.cell_network
         self._freeze()
-        fine_tuning = self.recipe.host == "trained" and network.cells is not None
+        fine_tuning = self.recipe.host == "trained" and self._host_is_done
         return make_optimizer(
             network,
             initial_lr=self.initial_lr,
@@ -132,13 +131,19 @@ class CellTrainer(nnUNetTrainer):
     def _freeze(self) -> None:
         """Let gradients reach what this epoch trains."""
         network = self.cell_network
-        if network.cells is not None:
+        if self._host_is_done:
             network.freeze_host(self._host_is_frozen())
         elif self.host_source is not None and self.host_source.heads_only:
             network.freeze_host(True)
             network.decoder.seg_layers.requires_grad_(True)
         else:
             network.freeze_host(False)
+
+    @property
+    def _host_is_done(self) -> bool:
+        """Whether this is the training after the search, be it of a control without cells."""
+        after_host = self.recipe.cells != "none" and self.current_epoch >= self.host_epochs
+        return after_host or self.cell_network.cells is not None
 
     def _host_is_frozen(self) -> bool:
         implanting = self.recipe.host == "trained"
@@ -151,6 +156,12 @@ class CellTrainer(nnUNetTrainer):
             and not self.is_ddp
             and 2 * (self.current_epoch - self.host_epochs) < self.settings.training.epochs
         )
+
+    def _adopt_shared_genotype(self) -> None:
+        """Take the genotype that another fold of this model, or this run before it was killed, has stored."""
+        if self.genotype is None and self.recipe.cells != "none":
+            self._adopt(stored_genotype(self._model_folder, self.configuration_name))
+            self._shared_genotype = self.genotype is not None
 
     def _adopt(self, genotype: Genotype | None) -> None:
         """Put a genotype into the plans that checkpoints and the model folder carry."""

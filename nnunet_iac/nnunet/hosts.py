@@ -84,7 +84,7 @@ def read_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str,
         raise ValueError(
             f"checkpoint: expected a whole file, got a truncated or damaged one: {path} ({error})"
         ) from error
-    if not isinstance(checkpoint, dict) or "network_weights" not in checkpoint:
+    if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("network_weights"), dict):
         raise ValueError(
             f'checkpoint: expected an nnU-Net checkpoint with "network_weights", got something else: {path}'
         )

@@ -14,6 +14,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from nnunet_iac.atomic import write_text
 from nnunet_iac.cells.genotype import Genotype
 from nnunet_iac.cells.network import host_class
+from nnunet_iac.nnunet.settings import Settings
 
 NETWORK = "nnunet_iac.cells.network.CellUNet"
 """``network_class_name`` of a configuration with cells."""
@@ -112,8 +113,12 @@ def derive(
         name: ``plans_name`` of the result; must become the file's name.
         block: settings, merged over those the configuration already has.
         batch_size: replaces the planned batch size if given.
+
+    Raises:
+        ValueError: if there is no such configuration, or the settings that it already has are bad.
     """
     current = configuration_of(plans, configuration).get("iac", {})
+    Settings.from_block(current)
     merged = {k: {**current.get(k, {}), **block.get(k, {})} for k in {**current, **block}}
     result = deepcopy(plans)
     target = result["configurations"][configuration]

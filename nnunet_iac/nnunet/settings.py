@@ -14,8 +14,12 @@ from typing import Any, Literal
 Check = tuple[Callable[[Any], bool], str]
 
 
-def _integer(low: int) -> Check:
-    return lambda v: isinstance(v, int) and not isinstance(v, bool) and v >= low, f"an integer of at least {low}"
+def _integer(low: int, high: int | None = None) -> Check:
+    expected = f"an integer of at least {low}" if high is None else f"an integer from {low} to {high}"
+    return (
+        lambda v: isinstance(v, int) and not isinstance(v, bool) and low <= v and (high is None or v <= high),
+        expected,
+    )
 
 
 def _number(low: float, high: float) -> Check:
@@ -68,7 +72,7 @@ class SearchSettings:
 class CellSettings:
     """The shape of a cell; see :class:`nnunet_iac.cells.genotype.Genotype`."""
 
-    nodes: int = _setting(4, _integer(1), "intermediate nodes")
+    nodes: int = _setting(4, _integer(1, 16), "intermediate nodes")
     shared: bool = _setting(True, _one_of(True, False), "one graph for all levels, or one for each")
     second_input: Literal["decoder", "encoder"] = _setting("decoder", _one_of("decoder", "encoder"), "second input")
     width: float = _setting(0.5, _number(0, 1), "node channels as a fraction of the skip's")

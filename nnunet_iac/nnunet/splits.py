@@ -128,7 +128,7 @@ def ensure_splits(folder: Path, grouping: Grouping, fold: int | str, log: Callab
             write_json(path, patient_folds(list(grouping.patient), grouping))
             log(f"Wrote {path}: cross-validation by patient, as {grouping.source} says.")
         return
-    splits = json.loads(path.read_text(encoding="utf-8"))
+    splits = _read_splits(path)
     torn = torn_patients(splits[int(fold)], grouping) if int(fold) < len(splits) else []
     if torn:
         log(
@@ -146,11 +146,12 @@ def torn_patients(split: Mapping[str, Sequence[str]], grouping: Grouping) -> lis
 def _read_groups(path: Path, cases: Sequence[str]) -> dict[str, str]:
     try:
         groups = json.loads(path.read_text(encoding="utf-8"))
-        pairs = [(case, patient) for patient, members in groups.items() for case in members]
-    except (json.JSONDecodeError, AttributeError, TypeError) as error:
-        raise ValueError(f"{GROUPS}: expected an object patient -> list of cases in {path} ({error})") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{GROUPS}: expected JSON in {path} ({error})") from error
+    if not isinstance(groups, dict) or not all(_is_list_of_names(members) for members in groups.values()):
+        raise ValueError(f"{GROUPS}: expected an object patient -> list of cases in {path}, got something else")
     patient: dict[str, str] = {}
-    for case, name in pairs:
+    for case, name in ((case, name) for name, members in groups.items() for case in members):
         if patient.setdefault(case, name) != name:
             raise ValueError(
                 f"{GROUPS}: expected one patient for case {case!r}, got {patient[case]!r} and {name!r} in {path}"
@@ -159,9 +160,27 @@ def _read_groups(path: Path, cases: Sequence[str]) -> dict[str, str]:
     return {case: patient.get(case, case) for case in cases}
 
 
+def _is_fold(value: object) -> bool:
+    return isinstance(value, dict) and all(_is_list_of_names(value.get(side)) for side in ("train", "val"))
+
+
+def _is_list_of_names(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(name, str) for name in value)
+
+
 def _custom_folds(path: Path, cases: Sequence[str]) -> dict[str, str] | None:
-    splits = json.loads(path.read_text(encoding="utf-8"))
+    splits = _read_splits(path)
     if len(cases) >= 5 and splits == generate_crossval_split(sorted(cases), seed=12345, n_splits=5):
         return None
     fold_of = {case: f"fold {i}" for i, split in enumerate(splits) for case in split["val"]}
     return {case: fold_of.get(case, case) for case in cases}
+
+
+def _read_splits(path: Path) -> list[dict[str, list[str]]]:
+    try:
+        splits = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{SPLITS}: expected JSON in {path} ({error}); delete it to get a new split") from error
+    if not isinstance(splits, list) or not all(_is_fold(fold) for fold in splits):
+        raise ValueError(f'{SPLITS}: expected a list of folds with "train" and "val" in {path}, got something else')
+    return splits

@@ -5,17 +5,19 @@ nnU-Net finds the thin classes in ``trainers/``; what they share is here.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from nnunet_iac.cells.genotype import Genotype
-from nnunet_iac.nnunet.cell_search import control_genotype, search_cells
+from nnunet_iac.nnunet.cell_search import RESULT, control_genotype, search_cells, set_aside
 from nnunet_iac.nnunet.cell_trainer import CellTrainer
 from nnunet_iac.nnunet.host_source import find_host_source, save_host_source
 from nnunet_iac.nnunet.hosts import read_host
-from nnunet_iac.nnunet.model_folder import locked, store_genotype, store_plans, stored_genotype
+from nnunet_iac.nnunet.model_folder import locked, store_genotype, store_plans
 from nnunet_iac.nnunet.search_plans import output_plans_path, write_search_plans
 from nnunet_iac.nnunet.training_data import search_data
 
@@ -27,6 +29,13 @@ class IACTrainer(CellTrainer):
     count as epochs of nnU-Net) ``training.epochs``. Learning rate: nnU-Net's polynomial decay over all of them, so
     with identity cells the whole is one stock training of that length.
     """
+
+    def initialize(self) -> None:
+        """Build the host; see :meth:`CellTrainer.initialize`."""
+        # nnU-Net writes plans.json in place; the lock keeps this from reading half of another fold's.
+        with self._locked("plans.lock", "Waiting for another fold that writes the plans"):
+            self._adopt_shared_genotype()
+        super().initialize()
 
     def run_training(self) -> None:
         """Host, search, training: each phase is skipped where it is finished or not in the recipe."""
@@ -45,17 +54,24 @@ class IACTrainer(CellTrainer):
         """Check what would fail later, then start as nnU-Net does."""
         if not self.was_initialized:
             self.initialize()
-        if not self.recipe.train and self.genotype is None:
+        if not self.recipe.train:
             output_plans_path(self.preprocessed_dataset_folder_base, self.plans_manager.plans, self.configuration_name)
         if self.recipe.cells == "search" and self.genotype is None:
             search_data(self, self.settings)
+            if not self.resume:
+                # Now, not when the search starts: killed before that and continued, this run must not take it up.
+                set_aside(self._fold_folder, self.print_to_log_file)
         self._settle_host()
         with self._locked("plans.lock", "Waiting for another fold that writes the plans"):
+            # Another fold may have found the genotype since this one was initialised; it must not lose it again.
+            self._adopt_shared_genotype()
             super().on_train_start()
             store_plans(self._model_folder, self.plans_manager.plans)
 
     def _settle_host(self) -> None:
-        if self.host_source is not None:
+        # Without a checkpoint nothing was trained yet, and -pretrained_weights that were given then are gone.
+        untrained = self.current_epoch == 0 and self.host_source is not None and self.host_source.trains
+        if self.host_source is not None and not untrained:
             if not self.host_source.trains and self.current_epoch == 0 and self.cell_network.cells is None:
                 self._load_host()
             return
@@ -107,23 +123,50 @@ class IACTrainer(CellTrainer):
         super().on_train_epoch_start()
         self._freeze()
 
+    def train_step(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Train as nnU-Net does; the loss alone where nothing is to be trained (a frozen host without cells)."""
+        if any(p.requires_grad for p in self.cell_network.parameters()):
+            return dict(super().train_step(batch))
+        with torch.no_grad():
+            return {"loss": self.validation_step(batch)["loss"]}
+
+    def on_train_epoch_end(self, train_outputs: list[dict[str, Any]]) -> None:
+        """End the epoch as nnU-Net does.
+
+        Raises:
+            FloatingPointError: if a weight, or every loss of the epoch, is NaN or Inf; the checkpoint is not touched.
+        """
+        super().on_train_epoch_end(train_outputs)
+        weights = all(bool(torch.isfinite(p).all()) for p in self.cell_network.parameters())
+        if not weights or not any(np.isfinite(output["loss"]) for output in train_outputs):
+            raise FloatingPointError(
+                f"{'loss' if weights else 'weights'}: expected finite numbers, got NaN or Inf in epoch "
+                f"{self.current_epoch}; the checkpoint of the epoch before is whole. Look for NaN in the images"
+            )
+
     def _settle_genotype(self) -> None:
-        if self.genotype is not None:
+        if self.genotype is not None and not self._shared_genotype:
             self.print_to_log_file(
                 f"Using the {self.genotype.kind} genotype that the plans carry; nothing is searched."
             )
             return
         with self._locked("search.lock", "Waiting for the fold that searches for this model's genotype"):
-            found = stored_genotype(self._model_folder, self.configuration_name)
-            if found is not None:
-                self.print_to_log_file(
-                    "Reusing the genotype that another fold of this model found (all folds of a model share one). "
-                    "The Dice that nnU-Net reports for this fold is therefore not nested in the search."
-                )
-            self._adopt(found or self._make_genotype())
+            self._adopt_shared_genotype()
+            if self._shared_genotype:
+                self.print_to_log_file(self._reuse_message())
+            # Adopted again where it is known: a checkpoint from before the search brought plans without it.
+            self._adopt(self.genotype or self._make_genotype())
             store_genotype(self._model_folder, self.configuration_name, self.genotype)
             with self._locked("plans.lock", "Waiting for another fold that writes the plans"):
                 store_plans(self._model_folder, self.plans_manager.plans)
+
+    def _reuse_message(self) -> str:
+        if self.recipe.cells != "search" or (self._fold_folder / RESULT).is_file():
+            return "Using the genotype that this model has already."
+        return (
+            "Reusing the genotype that another fold of this model found (all folds of a model share one). "
+            "The Dice that nnU-Net reports for this fold is therefore not nested in the search."
+        )
 
     def _make_genotype(self) -> Genotype:
         if self.recipe.cells != "search":
@@ -159,4 +202,7 @@ class IACTrainer(CellTrainer):
             self.print_to_log_file("Search only: no training, no validation.")
 
     def _locked(self, name: str, message: str) -> Any:
+        # The first rank holds the lock across nnU-Net's barrier: a second one that waited for it would wait for ever.
+        if self.local_rank != 0:
+            return nullcontext()
         return locked(self._model_folder, name, self.print_to_log_file, message)

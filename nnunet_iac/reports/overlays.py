@@ -18,6 +18,7 @@ import numpy as np
 import SimpleITK as sitk
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
+from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
 from nnunet_iac.atomic import write_bytes
@@ -150,7 +151,8 @@ def overlays_png(overlays: Sequence[Overlay]) -> bytes:
             ax.set_axis_off()
         for ax, record in zip(row, overlay.slices, strict=False):
             draw_overlay(record, overlay.classes, ax)
-            ax.text(0.02, 0.02, f"{record.position}", transform=ax.transAxes, color="white", fontsize=7)
+            number = ax.text(0.02, 0.02, f"{record.position}", transform=ax.transAxes, color="white", fontsize=7)
+            number.set_path_effects([_edge(1.0)])
         title_axes(row[0], overlay.case + _dice_words(overlay))
     figure.legend(handles=_legend(overlays[0]), loc="outside lower center", ncols=6, frameon=False, fontsize=8)
     return png_bytes(figure)
@@ -224,7 +226,12 @@ def _dice_words(overlay: Overlay) -> str:
 def _outline(ax: Axes, mask: NDArray[Any], values: tuple[int, ...], colour: str, style: str, width: float) -> None:
     inside = np.isin(mask, values)
     if inside.any() and not inside.all():
-        ax.contour(inside.astype(float), [0.5], colors=[colour], linestyles=[style], linewidths=[width])
+        lines = ax.contour(inside.astype(float), [0.5], colors=[colour], linestyles=[style], linewidths=[width])
+        lines.set_path_effects([_edge(width)])  # legible on bright tissue too
+
+
+def _edge(width: float) -> withStroke:
+    return withStroke(linewidth=width + 0.9, foreground="#00000099")
 
 
 def _legend(overlay: Overlay) -> list[Line2D]:

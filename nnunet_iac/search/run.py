@@ -68,9 +68,7 @@ class Run:
         self.weights.load_state_dict(content["weights"])
         self.architecture.load_state_dict(content["architecture"])
         self.stability = unpack_stability(content["stability"])
-        self.decision = replace(
-            _open_decision(self.cells), decided=content["decided"], stop=content["stop"]
-        )
+        self.decision = replace(_open_decision(self.cells), decided=content["decided"], stop=content["stop"])
         self.epoch, self.seconds = content["epoch"], content["seconds"]
         self.batches, self.restored = content["batches"], content["restored"]
         torch.set_rng_state(content["random"])

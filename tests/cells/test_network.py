@@ -162,7 +162,7 @@ def test_a_genotype_for_each_level_gives_each_level_its_cell():
 
 
 def test_a_genotype_for_another_number_of_levels_is_refused():
-    with pytest.raises(ValueError, match="expected 0 .* 1 .* or 2 cells.* got 3"):
+    with pytest.raises(ValueError, match=r"expected 0 .* 1 .* or 2 cells.* got 3"):
         carrier("plain", 2, Genotype.random(seed=0, count=3))
 
 

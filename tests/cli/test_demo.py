@@ -21,8 +21,8 @@ from nnunet_iac.cli.demo import (
     run,
     summary,
 )
-from nnunet_iac.runner import Step
-from nnunet_iac.storyboard import HOST, IMPLANT, Demo
+from nnunet_iac.demo.runner import Step
+from nnunet_iac.demo.storyboard import HOST, IMPLANT, Demo
 
 PHANTOM = Demo("Dataset900_Phantom", None, 0, "cpu")
 

@@ -104,6 +104,18 @@ def test_the_implanted_control_without_cells_is_the_host(hosted: Folders) -> Non
     assert equal(trained, final_weights(fold(hosted, "nnUNetTrainerIACHost")))
 
 
+def test_its_host_is_fine_tuned_as_that_of_cells_is(hosted: Folders) -> None:
+    configure("free", "training.freeze_host=false", plans="tiny")
+    rates = {}
+    for name in ("nnUNetTrainerIACImplantIdentity", "nnUNetTrainerIACImplantRandom"):
+        trainer = train(name, plans="free")
+        rates[name] = trainer.optimizer.param_groups[-1]["lr"]
+        trained = split_weights(final_weights(fold(hosted, name, "free")))[0]
+        assert not equal(trained, final_weights(fold(hosted, "nnUNetTrainerIACHost")))
+
+    assert len(set(rates.values())) == 1
+
+
 @pytest.mark.parametrize("trainer", ["nnUNetTrainerIACFullSearch", "nnUNetTrainerIACImplantFullSearch"])
 def test_a_full_search_prunes_nothing_and_runs_to_its_budget(hosted: Folders, trainer: str) -> None:
     train(trainer)
@@ -198,7 +210,7 @@ class TestGivenGenotype:
         assert "random genotype that the plans carry; nothing is searched" in log_of(folder)
 
     def test_the_host_trainer_refuses_plans_with_cells(self, given: Folders) -> None:
-        with pytest.raises(ValueError, match="expected a configuration without cells"):
+        with pytest.raises(ValueError, match="expected plans without cells for nnUNetTrainerIACHost, got random cells"):
             train("nnUNetTrainerIACHost", plans="given")
 
 

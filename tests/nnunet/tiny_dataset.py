@@ -77,7 +77,7 @@ def shrink(plans: dict[str, Any], configuration: str = "2d") -> None:
 def plan(base: Path, dataset: str = DATASET, configurations: str = "2d") -> None:
     """Plan and preprocess with nnU-Net's own command, then shrink the host."""
     number = dataset[len("Dataset") :][:3]
-    command(base, f"nnUNetv2_plan_and_preprocess -d {number} -c {configurations} -npfp 2 -np 2")
+    command(base, f"nnUNetv2_plan_and_preprocess -d {number} -c {configurations} -npfp 1 -np 1")
     path = base / "preprocessed" / dataset / "nnUNetPlans.json"
     plans = json.loads(path.read_text())
     for configuration in configurations.split():

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from tiny_searches import batches, lines, no_signal, same_state, search, signal, tiny_network
+from tiny_searches import batches, lines, same_state, search, signal, tiny_network
 
+from nnunet_iac.cells.network import CellUNet
 from nnunet_iac.search.plan import SearchPlan
+from nnunet_iac.search.search import SearchResult
 
-PLAN = SearchPlan(epochs=14, iterations=1, warmup_epochs=2, drift=1.0, tau=0.2, patience=1)
+PLAN = SearchPlan(epochs=25, iterations=3, warmup_epochs=1, drift=0.4, tau=0.1, patience=1)
 LAST = 9
 """The epoch in which the search above ends by itself; a test checks it."""
 
@@ -19,87 +24,115 @@ class Killed(BaseException):
     """What a kill looks like from within."""
 
 
+@dataclass(frozen=True)
+class Whole:
+    """The uninterrupted search and what lay on the disk after each of its epochs."""
+
+    folder: Path
+    network: CellUNet
+    result: SearchResult
+    after: dict[int, dict[str, bytes]]
+
+    def put_back(self, epoch: int, folder: Path, *, trace_epoch: int | None = None) -> None:
+        """Lay the files of a search that was killed after an epoch (its trace possibly one line ahead)."""
+        (folder / "search_state.pt").write_bytes(self.after[epoch]["search_state.pt"])
+        (folder / "search.jsonl").write_bytes(self.after[trace_epoch or epoch]["search.jsonl"])
+
+
+def resume(folder: Path, plan: SearchPlan = PLAN, **options: Any) -> tuple[SearchResult, CellUNet]:
+    torch.manual_seed(123)
+    network = tiny_network()
+    return search(folder, network, plan, signal(network), resume=True, **options), network
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """The uninterrupted search: its folder, network and result."""
-    folder, network = tmp_path_factory.mktemp("whole"), tiny_network()
-    return folder, network, search(folder, network, PLAN, signal(network))
+    folder, network, after = tmp_path_factory.mktemp("whole"), tiny_network(), {}
+
+    def snapshot(text):
+        if text.startswith("search: epoch"):
+            after[len(after) + 1] = files(folder)
+
+    result = search(folder, network, PLAN, signal(network), log=snapshot)
+    return Whole(folder, network, result, after)
 
 
-def killed_after_epoch(epoch, folder, monkeypatch):
-    finished = iter(range(1, 100))
-
-    def log(text):
-        if text.startswith("search: epoch") and next(finished) == epoch:
-            raise Killed
-
-    network = tiny_network()
-    search(folder, network, PLAN, signal(network), log=log)
-
-
-def killed_between_the_line_and_the_state(epoch, folder, monkeypatch):
-    save, written = torch.save, iter(range(100))
-
-    def fail(content, path):
-        if next(written) == epoch:  # the first state is that before the first epoch
-            path.write_bytes(b"torn")
-            raise Killed
-        save(content, path)
-
-    network = tiny_network()
-    with monkeypatch.context() as patch:
-        patch.setattr(torch, "save", fail)
-        search(folder, network, PLAN, signal(network))
+def assert_equal_to(whole: Whole, folder: Path, result: SearchResult, network: CellUNet) -> None:
+    assert result.genotype == whole.result.genotype and result.genotype.origin == whole.result.genotype.origin
+    assert lines(folder) == lines(whole.folder)
+    assert torch.equal(network.cells.architecture.alpha, whole.network.cells.architecture.alpha)
+    assert same_state(network, whole.network)
+    assert (result.status, result.message, result.epochs) == (
+        whole.result.status,
+        whole.result.message,
+        whole.result.epochs,
+    )
+    assert sorted(files(folder)) == ["search.jsonl", "search_state.pt"]
 
 
-def killed_within_the_epoch(epoch, folder, monkeypatch):
-    def open_at(start):
-        for index, batch in enumerate(batches(2)(start), start=start):
-            if index == (epoch - 1) * PLAN.iterations:
-                raise Killed
-            yield batch
-
-    network = tiny_network()
-    search(folder, network, PLAN, signal(network), architecture_batches=open_at)
+def test_the_uninterrupted_search_prunes_in_steps_and_ends_by_itself(whole):
+    assert whole.result.epochs == LAST == len(whole.after) < PLAN.epochs and whole.result.status == "decided"
+    assert len([line for line in lines(whole.folder) if line["pruned"]]) >= 2
 
 
-def test_the_uninterrupted_search_prunes_and_ends_by_itself(whole):
-    folder, _, result = whole
-    assert result.epochs == LAST < PLAN.epochs and result.status == "decided"
-    assert any(line["pruned"] for line in lines(folder)[:-1])
-
-
-@pytest.mark.parametrize(
-    "kill", [killed_after_epoch, killed_between_the_line_and_the_state, killed_within_the_epoch]
-)
 @pytest.mark.parametrize("epoch", range(1, LAST + 1))
-def test_a_killed_search_goes_on_as_if_nothing_had_happened(whole, tmp_path, monkeypatch, kill, epoch):
-    with pytest.raises(Killed):
-        kill(epoch, tmp_path, monkeypatch)
-    torch.manual_seed(epoch)
-    network = tiny_network()
-    result = search(tmp_path, network, PLAN, signal(network), resume=True)
-    folder, expected_network, expected = whole
-    assert result.genotype == expected.genotype and result.genotype.origin == expected.genotype.origin
-    assert lines(tmp_path) == lines(folder)
-    assert same_state(network, expected_network)
-    assert (result.status, result.message, result.epochs) == (expected.status, expected.message, expected.epochs)
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["search.jsonl", "search_state.pt"]
+def test_killed_after_any_epoch_it_goes_on_as_if_nothing_had_happened(whole, tmp_path, epoch):
+    whole.put_back(epoch, tmp_path)
+    assert_equal_to(whole, tmp_path, *resume(tmp_path))
 
 
-def test_killed_after_every_single_epoch(whole, tmp_path, monkeypatch):
-    for _ in range(LAST):
-        network = tiny_network()
-        with pytest.raises(Killed):
-            search(tmp_path, network, PLAN, signal(network), resume=True, log=raise_after_an_epoch)
-    network = tiny_network()
-    search(tmp_path, network, PLAN, signal(network), resume=True)
-    assert lines(tmp_path) == lines(whole[0]) and same_state(network, whole[1])
+@pytest.mark.parametrize("epoch", [1, 4, LAST - 1])
+def test_killed_between_the_line_and_the_state_of_an_epoch(whole, tmp_path, epoch):
+    whole.put_back(epoch, tmp_path, trace_epoch=epoch + 1)
+    assert_equal_to(whole, tmp_path, *resume(tmp_path))
 
 
 def raise_after_an_epoch(text):
     if text.startswith("search: epoch"):
         raise Killed
+
+
+def test_killed_after_every_single_epoch(whole, tmp_path):
+    for _ in range(LAST):
+        with pytest.raises(Killed):
+            resume(tmp_path, log=raise_after_an_epoch)
+    assert_equal_to(whole, tmp_path, *resume(tmp_path))
+
+
+@pytest.mark.parametrize(("stream", "name"), [(1, "weight_batches"), (2, "architecture_batches")])
+@pytest.mark.parametrize("step", [0, 11])
+def test_killed_within_an_epoch(whole, tmp_path, stream, name, step):
+    def killing(start):
+        for index, batch in enumerate(batches(stream)(start), start=start):
+            if index == step:
+                raise Killed
+            yield batch
+
+    with pytest.raises(Killed):
+        resume(tmp_path, **{name: killing})
+    assert_equal_to(whole, tmp_path, *resume(tmp_path))
+
+
+@pytest.mark.parametrize("stop", [Killed(), OSError(28, "No space left on device")], ids=["killed", "full disk"])
+def test_stopped_while_the_state_is_written(whole, tmp_path, monkeypatch, stop):
+    save, written = torch.save, iter(range(100))
+
+    def tear(content, path):
+        if next(written) == 3:
+            path.write_bytes(b"half")
+            raise stop
+        save(content, path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "save", tear)
+        with pytest.raises(type(stop)):
+            resume(tmp_path)
+    assert sorted(files(tmp_path)) == ["search.jsonl", "search_state.pt"]
+    assert_equal_to(whole, tmp_path, *resume(tmp_path))
 
 
 def test_a_joint_search_resumes_with_its_host(tmp_path):
@@ -144,99 +177,64 @@ def test_a_search_that_met_nan_resumes_the_same_way(tmp_path, epoch):
     assert outcomes[0][0] == outcomes[1][0] and same_state(outcomes[0][1], outcomes[1][1])
 
 
-class TestFinishedOrForeignSearches:
+class TestWhatIsFoundOnTheDisk:
     @pytest.fixture
-    def folder(self, tmp_path):
-        with pytest.raises(Killed):
-            killed_after_epoch(3, tmp_path, None)
+    def folder(self, whole, tmp_path):
+        whole.put_back(3, tmp_path)
         return tmp_path
 
-    def resume(self, folder, plan=PLAN, **options):
-        network = tiny_network()
-        return search(folder, network, plan, signal(network), resume=True, **options)
-
-    def test_a_finished_search_gives_its_result_again_without_a_step(self, tmp_path):
-        first = self.resume(tmp_path)
+    def test_a_finished_search_gives_its_result_again_without_a_step(self, whole, tmp_path):
+        whole.put_back(LAST, tmp_path)
         drawn = []
-        again = self.resume(tmp_path, weight_batches=batches(1, drawn))
-        assert again.genotype == first.genotype and again.epochs == first.epochs and not drawn
-        assert again.seconds == first.seconds
+        again, network = resume(tmp_path, weight_batches=batches(1, drawn))
+        assert again == whole.result and not drawn and same_state(network, whole.network)
 
     def test_a_torn_last_line_is_written_again(self, folder, whole):
         path = folder / "search.jsonl"
         path.write_text(path.read_text() + '{"schema": 1, "epoch": 3, "pro')
-        self.resume(folder)
-        assert lines(folder) == lines(whole[0])
+        assert_equal_to(whole, folder, *resume(folder))
 
     def test_without_resume_the_search_starts_again(self, folder, whole):
         network = tiny_network()
-        search(folder, network, PLAN, signal(network))
-        assert lines(folder) == lines(whole[0]) and same_state(network, whole[1])
+        assert_equal_to(whole, folder, search(folder, network, PLAN, signal(network)), network)
 
-    def test_resume_without_a_state_starts_from_the_beginning(self, tmp_path, whole):
-        self.resume(tmp_path)
-        assert lines(tmp_path) == lines(whole[0])
-
-    def test_the_log_says_where_it_goes_on(self, folder):
+    def test_the_log_says_where_it_goes_on(self, whole, tmp_path):
+        whole.put_back(LAST - 1, tmp_path)
         said = []
-        self.resume(folder, log=said.append)
-        assert said[0] == "search: resumed after epoch 3 of 14"
+        resume(tmp_path, log=said.append)
+        assert said[0] == f"search: resumed after epoch {LAST - 1} of {PLAN.epochs}"
 
     @pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 2], lambda b: b[:-30], lambda b: b""])
     def test_a_damaged_state_is_refused_and_nothing_is_lost(self, folder, damage):
-        state, trace = folder / "search_state.pt", (folder / "search.jsonl").read_bytes()
+        state = folder / "search_state.pt"
         state.write_bytes(damage(state.read_bytes()))
-        torn = state.read_bytes()
-        with pytest.raises(ValueError, match="damaged one at .*move it away"):
-            self.resume(folder)
-        assert state.read_bytes() == torn and (folder / "search.jsonl").read_bytes() == trace
+        before = files(folder)
+        with pytest.raises(ValueError, match=r"damaged one at .*move it away"):
+            resume(folder)
+        assert files(folder) == before
 
     def test_another_search_is_refused_and_all_differences_are_named(self, folder):
-        before = {p.name: p.read_bytes() for p in folder.iterdir()}
-        other = SearchPlan(epochs=20, iterations=1, warmup_epochs=2, drift=0.5, tau=0.2, patience=1, seed=7)
+        before = files(folder)
         with pytest.raises(ValueError) as caught:
-            self.resume(folder, other, identity={"host": "b"})
-        changes = re.findall(r"(\w+): was", str(caught.value))
-        assert changes == ["drift", "epochs", "host", "seed"]
-        assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
+            resume(folder, replace(PLAN, epochs=20, drift=0.5, seed=7), identity={"host": "b"})
+        assert re.findall(r"(\w+): was", str(caught.value)) == ["drift", "epochs", "host", "seed"]
+        assert files(folder) == before
 
     def test_another_schema_is_refused(self, folder):
         content = torch.load(folder / "search_state.pt", weights_only=True)
         torch.save({**content, "schema": 0}, folder / "search_state.pt")
         with pytest.raises(ValueError, match="expected schema 1, got 0"):
-            self.resume(folder)
+            resume(folder)
 
 
-def test_a_full_disk_stops_the_search_and_the_last_state_stays_good(tmp_path, monkeypatch, whole):
-    save, written = torch.save, iter(range(100))
-
-    def full(content, path):
-        if next(written) == 3:
-            path.write_bytes(b"half")
-            raise OSError(28, "No space left on device")
-        save(content, path)
-
-    network = tiny_network()
-    with monkeypatch.context() as patch:
-        patch.setattr(torch, "save", full)
-        with pytest.raises(OSError, match="No space left"):
-            search(tmp_path, network, PLAN, signal(network))
-    network = tiny_network()
-    search(tmp_path, network, PLAN, signal(network), resume=True)
-    assert lines(tmp_path) == lines(whole[0]) and sorted(p.name for p in tmp_path.iterdir()) == [
-        "search.jsonl",
-        "search_state.pt",
-    ]
-
-
-def test_two_searches_without_signal_and_other_batches_differ(tmp_path):
-    """The comparison above can tell searches apart."""
+def test_other_batches_make_another_search(tmp_path):
+    """The comparisons above can tell searches apart."""
     plan = SearchPlan(epochs=2, iterations=1, warmup_epochs=1)
     networks = []
     for stream in (1, 3):
         folder = tmp_path / str(stream)
         folder.mkdir()
         networks.append(tiny_network())
-        search(folder, networks[-1], plan, no_signal, weight_batches=batches(stream))
+        search(folder, networks[-1], plan, weight_batches=batches(stream))
     assert not same_state(*networks)
     assert lines(tmp_path / "1") != lines(tmp_path / "3")

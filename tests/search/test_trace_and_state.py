@@ -65,7 +65,7 @@ class TestState:
 
     def test_a_state_of_no_search_is_of_another_search(self, state):
         torch.save({"schema": 1}, state)
-        with pytest.raises(ValueError, match="this one differs .*seed: was None, is 0"):
+        with pytest.raises(ValueError, match=r"this one differs .*seed: was None, is 0"):
             load_state(state, IDENTITY)
 
     def test_no_file_at_all_says_what_to_do(self, tmp_path):

@@ -5,7 +5,7 @@ voxel (partial volume in all three axes), times a smooth bias field and the pati
 ``|s + n1 + i n2|``, ``n ~ N(0, sigma)``. Everything is drawn from the seed and the patient's number alone, so the
 same seed gives the same voxels and a patient does not depend on how many others there are.
 
-``python -m nnunet_iac.phantom FOLDER --seed 0`` writes one.
+``python -m nnunet_iac.demo.phantom FOLDER --seed 0`` writes one.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from nnunet_iac.anatomy import (
+from nnunet_iac.atomic import write_json
+from nnunet_iac.demo.anatomy import (
     LABELS,
     TISSUE_LABELS,
     Anatomy,
@@ -34,7 +35,6 @@ from nnunet_iac.anatomy import (
     draw_surroundings,
     tissues,
 )
-from nnunet_iac.atomic import write_json
 
 NAME = "nnunet-iac phantom"
 """What ``dataset.json`` calls itself; only a data set of this name is ever overwritten."""
@@ -142,7 +142,7 @@ def write_dataset(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Write a phantom data set from the command line; return the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m nnunet_iac.phantom", description="Write a phantom data set.")
+    parser = argparse.ArgumentParser(prog="python -m nnunet_iac.demo.phantom", description="Write a phantom data set.")
     parser.add_argument("folder", type=Path, help="the data set's folder, e.g. $nnUNet_raw/Dataset900_Phantom")
     parser.add_argument("--seed", type=int, default=0, help="same seed, same voxels (default: 0)")
     parser.add_argument("--patients", type=int, default=10, help="patients for training, two cases each (default: 10)")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from nnunet_iac.runner import Step, StepError, count_finished, find_program, run_step, run_steps
+from nnunet_iac.demo.runner import Step, StepError, count_finished, find_program, run_step, run_steps
 
 
 def make_step(name: str, code: str, *makes: str) -> Step:
@@ -122,7 +122,7 @@ def test_terminating_the_run_ends_the_command_and_its_children(tmp_path: Path) -
     beating = "while True: open('beats', 'a').write('x'); time.sleep(0.02)"
     child = f"import subprocess, sys; subprocess.run([sys.executable, '-c', \"import time\\n{beating}\"])"
     code = (
-        "from pathlib import Path; from nnunet_iac.runner import Step, run_step; import sys\n"
+        "from pathlib import Path; from nnunet_iac.demo.runner import Step, run_step; import sys\n"
         f"run_step(Step('one', 'one', ('python', '-c', {child!r}), Path('log.txt')), Path(sys.argv[1]), {{}})"
     )
     runner = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)])

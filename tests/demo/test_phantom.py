@@ -10,9 +10,9 @@ import pytest
 import SimpleITK as sitk
 from scipy.ndimage import binary_dilation
 
-from nnunet_iac import phantom
-from nnunet_iac.anatomy import LABELS
-from nnunet_iac.phantom import Case, Grid, draw_patient, main, write_dataset
+from nnunet_iac.demo import phantom
+from nnunet_iac.demo.anatomy import LABELS
+from nnunet_iac.demo.phantom import Case, Grid, draw_patient, main, write_dataset
 
 RV, MYO, LV = LABELS["RV"], LABELS["MYO"], LABELS["LV"]
 IN_PLANE = np.array([[[0, 1, 0], [1, 1, 1], [0, 1, 0]]], dtype=bool)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from nnunet_iac.storyboard import BATCH_SIZE, HOST, IMPLANT, PLANS, SETTINGS, Demo, build_steps
+from nnunet_iac.demo.storyboard import BATCH_SIZE, HOST, IMPLANT, PLANS, SETTINGS, Demo, build_steps
 
 PHANTOM = Demo("Dataset900_Phantom", None, 7, "cpu")
 REAL = Demo("Dataset004_Hippocampus", "/data/Dataset004_Hippocampus", 7, "cuda")

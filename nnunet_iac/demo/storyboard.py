@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from nnunet_iac.runner import Step
+from nnunet_iac.demo.runner import Step
 
 PLANS = "nnUNetPlans_demo"
 HOST = "nnUNetTrainerIACHost"
@@ -14,13 +14,13 @@ BATCH_SIZE = 12
 
 SETTINGS = (
     "host.epochs=8",
-    "host.iterations=16",
+    "host.iterations=20",
     "search.epochs=14",
     "search.iterations=3",
     "search.warmup_epochs=2",
     "search.drift=0.4",
     "training.epochs=4",
-    "training.iterations=12",
+    "training.iterations=16",
     "training.validation_iterations=2",
 )
 """A budget of minutes on two cores."""
@@ -93,7 +93,7 @@ def _generate(demo: Demo) -> Step:
     return _step(
         "phantom",
         "Generate a phantom data set: hearts in short-axis view, two phases each",
-        f"python -m nnunet_iac.phantom {demo.raw_folder} --seed {demo.seed}",
+        f"python -m nnunet_iac.demo.phantom {demo.raw_folder} --seed {demo.seed}",
         demo.raw_folder,
     )
 

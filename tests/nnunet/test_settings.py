@@ -1,0 +1,114 @@
+"""Settings from the "iac" block: defaults, and every problem in one message."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from nnunet_iac.nnunet.settings import Settings, parse_assignments, setting_names
+
+DEFAULTS = {
+    "search.epochs": 200,
+    "search.partial_channels": 4,
+    "search.prune": True,
+    "search.host": "frozen",
+    "search.seed": 0,
+    "cell.nodes": 4,
+    "cell.shared": True,
+    "cell.second_input": "decoder",
+    "training.epochs": 1000,
+    "training.iterations": 250,
+    "training.validation_iterations": 50,
+    "training.freeze_host": None,
+}
+
+
+@pytest.mark.parametrize(("name", "value"), DEFAULTS.items())
+def test_what_is_left_out_keeps_its_default(name: str, value: Any) -> None:
+    section, key = name.split(".")
+
+    assert Settings.from_block({}).to_block()[section][key] == value
+
+
+def test_a_block_written_out_reads_back_the_same() -> None:
+    settings = Settings.from_block({"search": {"epochs": 7, "tau": 0.01}, "training": {"freeze_host": False}})
+
+    assert Settings.from_block(settings.to_block()) == settings
+
+
+def test_all_problems_are_named_together() -> None:
+    block = {"search": {"epochs": 0, "epoch": 5, "host": "cold"}, "cell": 3, "zoo": {}, "host": {"epochs": "many"}}
+
+    with pytest.raises(ValueError) as caught:
+        Settings.from_block(block)
+
+    message = str(caught.value)
+    assert "6 problem(s)" in message
+    for part in (
+        "search.epochs: expected an integer of at least 2, got 0",
+        "search.epoch: unknown; expected one of ['epochs'",
+        "search.host: expected one of \"frozen\", \"joint\", got 'cold'",
+        "cell: expected a JSON object, got 3",
+        "zoo: unknown; expected one of ['host', 'search', 'cell', 'training']",
+        "host.epochs: expected an integer of at least 1, got 'many'",
+    ):
+        assert part in message
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value"),
+    [
+        ("search", "epochs", True),
+        ("search", "epochs", 2.0),
+        ("search", "iterations", 0),
+        ("search", "partial_channels", 3),
+        ("search", "partial_channels", True),
+        ("search", "prune", 1),
+        ("search", "tau", 0),
+        ("search", "tau", float("nan")),
+        ("search", "seed", -1),
+        ("search", "drift", float("inf")),
+        ("cell", "width", 1.5),
+        ("cell", "nodes", 0),
+        ("cell", "nodes", 17),
+        ("training", "freeze_host", "no"),
+        ("training", "validation_iterations", 0),
+    ],
+)
+def test_a_value_out_of_range_is_refused(section: str, key: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=rf"settings: 1 problem\(s\): {section}\.{key}: expected"):
+        Settings.from_block({section: {key: value}})
+
+
+def test_a_warm_up_as_long_as_the_search_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"search\.warmup_epochs: expected fewer than search\.epochs = 5, got 5"):
+        Settings.from_block({"search": {"epochs": 5}})
+
+
+@pytest.mark.parametrize("block", [[], "search", 3, None])
+def test_a_block_that_is_no_object_is_refused(block: Any) -> None:
+    with pytest.raises(ValueError, match='expected an "iac" block that is a JSON object'):
+        Settings.from_block(block)
+
+
+def test_assignments_read_json_values_and_plain_words() -> None:
+    texts = ["search.epochs=50", "search.host=joint", "search.prune=false", "training.freeze_host=null"]
+
+    assert parse_assignments(texts) == {
+        "search": {"epochs": 50, "host": "joint", "prune": False},
+        "training": {"freeze_host": None},
+    }
+
+
+def test_all_malformed_assignments_are_named_together() -> None:
+    wrong = ["search.epochs", "epochs=5", ".epochs=5", "search.=5", ""]
+
+    with pytest.raises(ValueError) as caught:
+        parse_assignments(["search.epochs=5", *wrong])
+
+    assert str(wrong) in str(caught.value)
+
+
+def test_the_list_of_names_holds_all_documented_settings() -> None:
+    assert DEFAULTS.keys() < set(setting_names())
