@@ -43,7 +43,7 @@ class ArchitectureParameters(nn.Module):
         self.register_buffer("mask", torch.ones(groups, edges, len(OPERATIONS), dtype=torch.bool))
         self._active: list[list[tuple[int, ...]]] = []
         self._refresh_active()
-        self.register_load_state_dict_post_hook(lambda module, _: module._refresh_active())
+        self.register_load_state_dict_post_hook(_refresh_after_loading)
 
     def probabilities(self) -> torch.Tensor:
         """Return ``p[g, e] = softmax(alpha[g, e])`` over the active operations, 0 elsewhere; ``(G, E, O)``."""
@@ -79,6 +79,11 @@ class ArchitectureParameters(nn.Module):
         self._active = [
             [tuple(i for i, on in enumerate(edge) if on) for edge in group] for group in self.mask.cpu().tolist()
         ]
+
+
+def _refresh_after_loading(module: nn.Module, _: object) -> None:
+    if isinstance(module, ArchitectureParameters):
+        module._refresh_active()
 
 
 def architecture_parameters(network: nn.Module) -> list[nn.Parameter]:

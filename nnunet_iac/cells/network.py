@@ -117,10 +117,11 @@ class CellUNet(nn.Module):
         return [p for name, p in self.named_parameters() if not name.startswith("cells.")]
 
     def host_digest(self) -> str:
-        """Return a digest of the encoder's weights and buffers, to tell whether they are the same as before."""
+        """Return a digest of all weights and buffers but the cells', to tell whether they are the same as before."""
         digest = hashlib.sha256()
-        for value in self.encoder.state_dict().values():
-            digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+        for name, value in self.state_dict().items():
+            if not name.startswith("cells."):
+                digest.update(value.detach().cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()
 
     def freeze_host(self, frozen: bool) -> None:

@@ -90,6 +90,7 @@ def search_cells(
     """
     plan = plan_of(settings, prune)
     before = {key: value.detach().clone() for key, value in network.state_dict().items()}
+    host = network.host_digest()
     network.freeze_host(plan.mode == "frozen")
     network.implant(_mixed_cells(network, settings, device))
     opened: list[Any] = []
@@ -111,6 +112,7 @@ def search_cells(
             folder,
             device=device,
             identity={
+                "host": host,
                 "cell": asdict(settings.cell),
                 "partial_channels": settings.search.partial_channels,
                 "augment": settings.search.augment,

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from nnunet_iac.search.stability import StabilityRule, drift_threshold
+
+Mode = Literal["frozen", "joint"]
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class SearchPlan:
     patience: int = 2
     weight_lr: float = 1e-2
     weight_decay: float = 3e-5
-    mode: Literal["frozen", "joint"] = "frozen"
+    mode: Mode = "frozen"
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.iterations < 1:
@@ -53,6 +55,10 @@ class SearchPlan:
                 f"warmup_epochs: expected from 1 to epochs - 1 = {self.epochs - 1}, got {self.warmup_epochs}; "
                 "without warm-up the projections are zero and the architecture gets no gradient"
             )
+        if self.mode not in get_args(Mode):
+            raise ValueError(f"mode: expected one of {get_args(Mode)}, got {self.mode!r}")
+        if self.weight_lr <= 0:
+            raise ValueError(f"weight_lr: expected a positive number, got {self.weight_lr}")
         if self.drift <= 0:
             raise ValueError(f"drift: expected a positive number, got {self.drift}")
         _ = self.rule  # checks tau and patience here, not after the warm-up

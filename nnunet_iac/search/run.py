@@ -26,6 +26,7 @@ class Run:
         architecture: optimiser of the architecture parameters.
         stability: what the pruning rule remembers.
         decision: what it said last.
+        variation: sum of each logit's squared steps, ``(G, E, O)``, on the CPU.
         epoch: finished epochs.
         seconds: their wall-clock.
         batches: batches drawn from each stream.
@@ -38,6 +39,7 @@ class Run:
     architecture: torch.optim.Adam
     stability: StabilityState
     decision: Decision
+    variation: torch.Tensor
     epoch: int = 0
     seconds: float = 0.0
     batches: int = 0
@@ -54,6 +56,7 @@ class Run:
             "stability": pack_stability(self.stability),
             "decided": self.decision.decided,
             "stop": self.decision.stop,
+            "variation": self.variation,
             "epoch": self.epoch,
             "seconds": self.seconds,
             "batches": self.batches,
@@ -69,6 +72,7 @@ class Run:
         self.architecture.load_state_dict(content["architecture"])
         self.stability = unpack_stability(content["stability"])
         self.decision = replace(_open_decision(self.cells), decided=content["decided"], stop=content["stop"])
+        self.variation = content["variation"]
         self.epoch, self.seconds = content["epoch"], content["seconds"]
         self.batches, self.restored = content["batches"], content["restored"]
         torch.set_rng_state(content["random"])
@@ -87,8 +91,9 @@ def start_run(network: CellUNet, cells: MixedCells, plan: SearchPlan) -> Run:
     architecture = torch.optim.Adam(
         architecture_parameters(cells), lr=plan.architecture_lr, betas=(0.5, 0.999), eps=1e-16, weight_decay=0.0
     )
-    state = StabilityState.start(*cells.architecture.alpha.shape)
-    return Run(network, cells, weights, architecture, state, _open_decision(cells))
+    shape = cells.architecture.alpha.shape
+    variation = torch.zeros(shape, dtype=torch.float64)
+    return Run(network, cells, weights, architecture, StabilityState.start(*shape), _open_decision(cells), variation)
 
 
 def _open_decision(cells: MixedCells) -> Decision:

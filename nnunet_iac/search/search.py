@@ -96,6 +96,10 @@ def run_search(
     """
     if not isinstance(network.cells, MixedCells):
         raise ValueError(f"network: expected mixed cells, got {type(network.cells).__name__}; implant MixedCells first")
+    if plan.mode == "frozen" and any(p.requires_grad for p in network.host_parameters()):
+        raise ValueError(
+            "network: expected a frozen host in mode 'frozen', got one that trains; call freeze_host(True)"
+        )
     identity = {**(identity or {}), **asdict(plan)}
     run = start_run(network, network.cells, plan)
     precision = Precision.of(device)
@@ -138,9 +142,7 @@ def _epoch(
         weight_batch, architecture_batch = (next(s) for s in streams)
         run.batches += 1
         if searching:
-            architecture_losses.append(
-                architecture_step(run.network, loss, architecture_batch, run.architecture, precision)
-            )
+            architecture_losses.append(_architecture_step(run, loss, architecture_batch, precision))
         weight_losses.append(weight_step(run.network, loss, weight_batch, run.weights, precision))
         _check_finite(run, weight_losses[-1], architecture_losses[-1] if searching else 0.0)
     if searching:
@@ -161,18 +163,25 @@ def _epoch(
     run.epoch += 1
 
 
+def _architecture_step(run: Run, loss: Loss, batch: Batch, precision: Precision) -> float:
+    alpha = run.cells.architecture.alpha
+    before = alpha.detach().clone()
+    value = architecture_step(run.network, loss, batch, run.architecture, precision)
+    run.variation += (alpha.detach() - before).double().cpu() ** 2
+    return value
+
+
 def _decide(run: Run, plan: SearchPlan) -> None:
     architecture = run.cells.architecture
     probabilities = architecture.probabilities().detach()
     topology = _topology(probabilities, architecture.edge_weights(), run.cells.nodes)
-    steps = (run.epoch + 1 - plan.warmup_epochs) * plan.iterations
     run.stability, run.decision = update(
         plan.rule,
         run.stability,
         probabilities,
         architecture.mask,
         topology,
-        gap=chance_gap(plan.architecture_lr, steps),
+        gap=chance_gap(run.variation, probabilities.double().cpu()),
         prune=plan.prune,
     )
     if run.decision.pruned:

@@ -9,17 +9,19 @@ After each epoch with architecture updates::
         J_t   = JSD(p_t, p_{t-w}) / ln 2              # in [0, 1]; only once the window holds w + 1 epochs
         stable  += 1 if J_t < tau else reset to 0
         decided  = (H(p_t)/ln(active) <= entropy_bound  or  p_first - p_second >= margin_bound)
-                   and ln(p_first / p_last) >= chance_gap
+                   and ln(p_first / p_last) >= chance_gap_last
         if stable >= patience and decided:
             prune every operation with p < p_first / ratio, and at least the weakest one, among those with
             ln(p_first / p) >= chance_gap (never the last operation other than `none`); restart the window
-    stop when every edge is decided and the top-2 topology stood still for `patience` epochs,
+    stop when every edge has one operation left (besides `none`), or is stable and decided, and the top-2
+    topology stood still for `patience` epochs,
     or (undecided) when for `plateau` epochs nothing was pruned and no further edge was decided
 
 A near-uniform edge is stable too (nothing moves where there is no signal); it is never pruned, because it is not
-decided. Nor is an edge whose logits drifted apart by chance: without signal Adam moves a logit by a random walk of
-about its learning rate a step, so after ``n`` architecture steps two logits differ by ``lr sqrt(2 n)``; a lead
-counts only beyond ``chance_gap``, three times that.
+decided. Nor is an edge whose logits drifted apart by chance. Without signal Adam moves a logit by a random walk; the
+variance of a lead is then the sum of its squared steps ``Q``, times three for the memory of Adam's first moment
+(``(1 + b) / (1 - b)`` with ``b = 0.5``). A lead of operation ``i`` over ``j`` counts only beyond three standard
+deviations of that walk, ``chance_gap = 3 sqrt(3 (Q_i + Q_j))``.
 """
 
 from __future__ import annotations
@@ -56,7 +58,7 @@ class StabilityRule:
     entropy_bound: float = 0.75
     margin_bound: float = 0.2
     ratio: float = 4.0
-    plateau: int = 30
+    plateau: int = 20
 
     def __post_init__(self) -> None:
         checks = {
@@ -157,18 +159,25 @@ def normalised_entropy(probabilities: torch.Tensor, mask: torch.Tensor) -> torch
     return torch.where(mask.sum(-1) > 1, entropy / mask.sum(-1).clamp(min=2).log(), torch.zeros_like(entropy))
 
 
-def chance_gap(learning_rate: float, steps: int) -> float:
-    """Return the lead in logits that ``steps`` steps of Adam without any signal would hardly give: ``3 lr sqrt(2 n)``.
+def chance_gap(variation: torch.Tensor, probabilities: torch.Tensor) -> torch.Tensor:
+    """Return the lead in logits over each operation that a walk without signal would hardly give, ``(G, E, O)``.
+
+    ``3 sqrt(3 (Q_first + Q_o))``, where ``first`` is the edge's most probable operation.
+
+    Args:
+        variation: ``Q``, the sum of each logit's squared steps so far, ``(G, E, O)``.
+        probabilities: ``(G, E, O)``.
 
     Example:
-        >>> round(chance_gap(0.01, 200), 6)
-        0.6
+        >>> float(chance_gap(torch.full((1, 1, 2), 1 / 6), torch.tensor([[[0.9, 0.1]]]))[0, 0, 1])
+        3.0
     """
-    return 3.0 * learning_rate * math.sqrt(2.0 * steps)
+    first = variation.gather(-1, probabilities.argmax(-1, keepdim=True))
+    return 3.0 * (3.0 * (first + variation)).sqrt()
 
 
 def decided_edges(
-    rule: StabilityRule, probabilities: torch.Tensor, mask: torch.Tensor, gap: float = 0.0
+    rule: StabilityRule, probabilities: torch.Tensor, mask: torch.Tensor, gap: torch.Tensor | float = 0.0
 ) -> torch.Tensor:
     """Return which edges are decided, ``(G, E)``; one real operation left is decided too."""
     first, second = probabilities.topk(2, dim=-1).values.unbind(-1)
@@ -184,7 +193,7 @@ def update(
     mask: torch.Tensor,
     topology: str,
     *,
-    gap: float = 0.0,
+    gap: torch.Tensor | float = 0.0,
     prune: bool = True,
 ) -> tuple[StabilityState, Decision]:
     """Advance the rule by one epoch; pure: nothing is changed in place.
@@ -195,7 +204,7 @@ def update(
         probabilities: ``(G, E, O)`` of this epoch, 0 where pruned.
         mask: operations still active, ``(G, E, O)``.
         topology: text that names the kept edges and operations of this epoch.
-        gap: see :func:`chance_gap`.
+        gap: lead that chance explains, ``(G, E, O)`` or one number; see :func:`chance_gap`.
         prune: False records divergences and decisions but never prunes and never stops (the full search).
     """
     p = probabilities.detach().double().cpu()
@@ -222,7 +231,9 @@ def update(
         quiet=0 if progress else state.quiet + 1,
     )
     pruned = tuple((int(g), int(e), int(o)) for g, e, o in remove.nonzero())
-    found = bool(decided.all()) and still >= rule.patience and not pruned
+    single = _real(mask).sum(-1) == 1
+    settled = single | (decided & (stable >= rule.patience))
+    found = bool(settled.all()) and still >= rule.patience and not pruned
     stop = prune and (found or new_state.quiet >= rule.plateau)
     return new_state, Decision(mask & ~remove, jsd, decided, pruned, stop)
 
@@ -233,13 +244,13 @@ def _real(mask: torch.Tensor) -> torch.Tensor:
     return others
 
 
-def _behind(p: torch.Tensor, mask: torch.Tensor, gap: float) -> torch.Tensor:
+def _behind(p: torch.Tensor, mask: torch.Tensor, gap: torch.Tensor | float) -> torch.Tensor:
     """Return the active operations that trail the first by at least ``gap`` in logits, ``(G, E, O)``."""
-    first = p.amax(-1, keepdim=True)
-    return mask & (p < first) & (p <= first * math.exp(-gap))
+    lead = (p.amax(-1, keepdim=True) / p.clamp(min=torch.finfo(p.dtype).tiny)).log()
+    return mask & (lead > 0) & (lead >= gap)
 
 
-def _weakest(rule: StabilityRule, p: torch.Tensor, mask: torch.Tensor, gap: float) -> torch.Tensor:
+def _weakest(rule: StabilityRule, p: torch.Tensor, mask: torch.Tensor, gap: torch.Tensor | float) -> torch.Tensor:
     """Return what an edge loses when it is pruned, ``(G, E, O)``: the laggards, at least the last, never the leader."""
     active = p.masked_fill(~mask, torch.inf)
     first = p.amax(-1, keepdim=True)
