@@ -110,7 +110,19 @@ def _run(chain: Chain, data: Path, folder: Path, threads: int | None) -> dict[st
     command("nnunet-iac", "configure", *target, "-o", "nnUNetPlans_check", *batch, "--set", *BUDGET)
     command("nnUNetv2_train", chain.number, chain.configuration, "0", *model[2:], *device)
     images = _some_images(raw, folder / "images")
-    predict = ("nnUNetv2_predict", *target, *model, *device, "-i", str(images), "-npp", "1", "-nps", "1")
+    predict = (
+        "nnUNetv2_predict",
+        *target,
+        *model,
+        *device,
+        "-i",
+        str(images),
+        "--disable_tta",
+        "-npp",
+        "1",
+        "-nps",
+        "1",
+    )
     command(*predict, "-o", str(folder / "first"))
     archive = str(folder / "model.zip")
     command("nnUNetv2_export_model_to_zip", *target, *model, "-o", archive)
@@ -155,7 +167,7 @@ def _ending(raw: Path) -> str:
     return str(json.loads((raw / "dataset.json").read_text(encoding="utf-8"))["file_ending"])
 
 
-def _some_images(raw: Path, target: Path, count: int = 2) -> Path:
+def _some_images(raw: Path, target: Path, count: int = 1) -> Path:
     target.mkdir()
     ending = _ending(raw)
     cases = sorted({p.name[: -len("_0000") - len(ending)] for p in (raw / "imagesTr").glob(f"*{ending}")})[:count]

@@ -69,3 +69,12 @@ def planned(folders: Folders, stock_plans: dict[str, Any]) -> Folders:
     """A preprocessed data set of which only the plans exist."""
     (folders.preprocessed / "nnUNetPlans.json").write_text(json.dumps(stock_plans))
     return folders
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skip slow tests, saying so, unless a marker expression asks for them."""
+    if "slow" in str(config.getoption("-m")):
+        return
+    for item in items:
+        if item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.skip(reason="slow: run with `pytest -m slow`"))
