@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -25,7 +26,7 @@ class SearchPlan:
             that a search with few steps an epoch moves as far in an epoch as one with many (Adam moves a logit by
             at most about its learning rate in a step). Our choice: 0.2. PC-DARTS' schedule allows a total travel
             of 2 (CIFAR) to 11 (ImageNet).
-        tau: stability threshold, None for the divergence of a drift of a third of what the window allows.
+        tau: stability threshold, None for the divergence of :meth:`resting_drift`.
         patience: see :class:`~nnunet_iac.search.stability.StabilityRule`.
         weight_lr: initial rate of the weights (SGD, Nesterov momentum 0.99, poly decay: nnU-Net's).
         weight_decay: of the weights.
@@ -72,5 +73,15 @@ class SearchPlan:
     def rule(self) -> StabilityRule:
         """The pruning rule with its threshold tied to the architecture's learning rate and steps."""
         window = StabilityRule.window
-        tau = self.tau if self.tau is not None else drift_threshold(self.drift * window / 3)
+        tau = self.tau if self.tau is not None else drift_threshold(self.resting_drift(window))
         return StabilityRule(tau=tau, window=window, patience=self.patience)
+
+    def resting_drift(self, window: int) -> float:
+        """Return the logit drift within a window that counts as standing still.
+
+        The larger of a third of what the optimiser can move in the window, ``drift * window / 3``, and one and a half
+        times what it moves at rest by noise alone, a walk of ``n = window * iterations`` steps: ``1.5 lr sqrt(n)``.
+        The second matters where an epoch has few steps and each is therefore large. Our choice.
+        """
+        walk = self.architecture_lr * math.sqrt(window * self.iterations)
+        return max(self.drift * window / 3, 1.5 * walk)

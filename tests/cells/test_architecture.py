@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 
 import pytest
 import torch
@@ -132,3 +133,12 @@ def test_a_bad_mask_is_refused_and_changes_nothing(change, message):
     with pytest.raises(ValueError, match=f"mask: expected .*{message}|mask: {message}"):
         made.set_mask(change(made.mask))
     assert torch.equal(made.mask, before) and made.active(0, 0) == (0, 2, 3, 4, 5, 6, 7)
+
+
+def test_parameters_can_be_pickled_and_a_copy_still_reads_masks_into_itself():
+    made = ArchitectureParameters(groups=1, nodes=2)
+    copied = pickle.loads(pickle.dumps(made))
+    mask = torch.ones(1, 5, 8, dtype=torch.bool)
+    mask[0, 3, 1:7] = False
+    copied.load_state_dict({**made.state_dict(), "mask": mask})
+    assert copied.active(0, 3) == (0, 7) and made.active(0, 3) == tuple(range(8))

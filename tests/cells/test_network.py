@@ -201,12 +201,29 @@ def test_host_parameters_are_all_but_the_cells():
     assert len(network.host_parameters()) == len(list(stock.parameters()))
 
 
-def test_the_digest_of_the_host_sees_its_weights_and_not_the_cells():
+def test_the_digest_of_the_host_does_not_see_the_cells():
+    network, stock = carrier("plain", 2, Genotype.random(seed=0)), carrier("plain", 2, Genotype.identity())
+    stock.load_state_dict({k: v for k, v in network.state_dict().items() if not k.startswith("cells.")})
+    before = network.host_digest()
+    assert stock.host_digest() == before
+    open_projections(network)
+    implant_mixed(stock)
+    assert network.host_digest() == stock.host_digest() == before
+
+
+@pytest.mark.parametrize("part", ["encoder", "decoder.transpconvs", "decoder.stages", "decoder.seg_layers"])
+def test_the_digest_of_the_host_sees_every_part_of_it(part):
     network = carrier("plain", 2, Genotype.random(seed=0))
     before = network.host_digest()
-    open_projections(network)
-    assert network.host_digest() == before
-    next(network.encoder.parameters()).data.view(-1)[0] += 1e-3
+    next(network.get_submodule(part).parameters()).data.view(-1)[0] += 1e-3
+    assert network.host_digest() != before
+
+
+def test_the_digest_of_the_host_sees_its_buffers():
+    network = carrier("plain", 2, Genotype.random(seed=0))
+    network.decoder.register_buffer("running", torch.zeros(1))
+    before = network.host_digest()
+    network.decoder.running += 1.0
     assert network.host_digest() != before
 
 

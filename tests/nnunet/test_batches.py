@@ -69,6 +69,7 @@ def test_a_stream_can_start_anywhere() -> None:
     assert later == whole[4:] and len({str(b) for b in whole}) == 6
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # batchgenerators' _finish
 @pytest.mark.parametrize("workers", [1, 2, 3])
 def test_worker_processes_do_not_change_the_order(workers: int) -> None:
     here = draw(seeded_stream(Dice(), seed=5, stream=2, start=3, workers=0), 7)

@@ -37,9 +37,7 @@ def test_a_trainer_that_trains_its_host_never_looks_for_one(folders: Folders, pr
 
 
 @pytest.mark.parametrize("wanted", ["trained", "either"])
-def test_given_weights_come_before_a_trained_host(
-    folders: Folders, wanted: Literal["trained", "either"]
-) -> None:
+def test_given_weights_come_before_a_trained_host(folders: Folders, wanted: Literal["trained", "either"]) -> None:
     put_host(folders, "tiny")
 
     assert decide(wanted, pretrained=True).heads_only

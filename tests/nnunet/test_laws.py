@@ -47,6 +47,7 @@ def test_until_the_cells_come_in_searched_and_random_runs_train_one_host(tiny: F
     assert host and all(torch.equal(searched[key], drawn[key]) for key in host)
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # batchgenerators' _finish
 @pytest.mark.parametrize("workers", [1, 2])
 def test_worker_processes_do_not_change_the_batches(
     tiny: Folders, monkeypatch: pytest.MonkeyPatch, workers: int

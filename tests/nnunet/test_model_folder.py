@@ -75,8 +75,7 @@ def test_who_finds_the_lock_taken_says_so_and_waits(tmp_path: Path) -> None:
 
 def test_a_process_that_dies_leaves_no_lock_behind(tmp_path: Path) -> None:
     script = (
-        "import os, pathlib, sys\nfrom filelock import FileLock\n"
-        "FileLock(sys.argv[1]).acquire(timeout=0)\nos._exit(9)"
+        "import os, pathlib, sys\nfrom filelock import FileLock\nFileLock(sys.argv[1]).acquire(timeout=0)\nos._exit(9)"
     )
     assert subprocess.run([sys.executable, "-c", script, str(tmp_path / "search.lock")]).returncode == 9
 

@@ -48,7 +48,7 @@ def test_all_problems_are_named_together() -> None:
     for part in (
         "search.epochs: expected an integer of at least 2, got 0",
         "search.epoch: unknown; expected one of ['epochs'",
-        "search.host: expected one of \"frozen\", \"joint\", got 'cold'",
+        'search.host: expected one of "frozen", "joint", got \'cold\'',
         "cell: expected a JSON object, got 3",
         "zoo: unknown; expected one of ['host', 'search', 'cell', 'training']",
         "host.epochs: expected an integer of at least 1, got 'many'",

@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -86,6 +87,11 @@ def plan(base: Path, dataset: str = DATASET, configurations: str = "2d") -> None
 
 
 def environment(base: Path, **variables: str) -> dict[str, str]:
+    """As on a machine with one core: `-device cpu` takes a thread per core, and on a busy machine those crawl."""
+    one_core = base / "one_core"
+    one_core.mkdir(exist_ok=True)
+    (one_core / "sitecustomize.py").write_text("import os\nos.cpu_count = lambda: 1\n")
+    paths = [str(one_core), str(REPOSITORY), *TESTS, os.environ.get("PYTHONPATH", "")]
     return {
         **os.environ,
         **{f"nnUNet_{name}": str(base / name) for name in ("raw", "preprocessed", "results")},
@@ -94,18 +100,28 @@ def environment(base: Path, **variables: str) -> dict[str, str]:
         "nnUNet_def_n_proc": "2",
         "OMP_NUM_THREADS": "1",
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
-        "PYTHONPATH": os.pathsep.join([str(REPOSITORY), *TESTS, os.environ.get("PYTHONPATH", "")]),
+        "PYTHONPATH": os.pathsep.join(path for path in paths if path),
         **variables,
     }
 
 
 def command(base: Path, line: str, **variables: str) -> str:
-    """Run one command of a user and return what it printed."""
-    done = subprocess.run(
-        line.split(), env=environment(base, **variables), capture_output=True, text=True, timeout=TIMEOUT
+    """Run one command of a user, end all that it left behind, and return what it printed."""
+    process = subprocess.Popen(
+        line.split(),
+        env=environment(base, **variables),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
     )
-    assert done.returncode == 0, f"{line}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
-    return done.stdout + done.stderr
+    try:
+        output, _ = process.communicate(timeout=TIMEOUT)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+    assert process.returncode == 0, f"{line}\n{output[-6000:]}"
+    return output
 
 
 def configure(output: str, *settings: str, plans: str = "nnUNetPlans", configuration: str = "2d") -> None:

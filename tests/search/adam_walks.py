@@ -1,9 +1,8 @@
-"""Architecture logits that Adam moves as a search does, on gradients that are nothing but noise, or noise and signal."""
+"""Searches whose gradients are made up: logits moved by Adam as in a search, on noise, or on noise and a signal."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 
@@ -13,83 +12,83 @@ from nnunet_iac.search.stability import Decision, StabilityRule, StabilityState,
 
 EDGES = 14
 """Of a cell of four nodes; the plateau counts over all of them together."""
-Noise = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-"""Gradients of the logits, given the probabilities and standard normal numbers."""
+Gradients = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+"""Gradients of the logits, given the probabilities and a random reward for each operation."""
 
 
-def independent(probabilities: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
-    return draws * (probabilities > 0)
+def independent(probabilities: torch.Tensor, rewards: torch.Tensor) -> torch.Tensor:
+    return -rewards * (probabilities > 0)
 
 
-def through_the_softmax(probabilities: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
-    """Random rewards for each operation, as a mixed edge passes them on: zero in sum, hence anticorrelated."""
-    return -probabilities * (draws - (probabilities * draws).sum(-1, keepdim=True))
+def through_the_softmax(probabilities: torch.Tensor, rewards: torch.Tensor) -> torch.Tensor:
+    """What ``-(probabilities * rewards).sum()`` gives: zero in sum, so that two operations move apart together."""
+    return -probabilities * (rewards - (probabilities * rewards).sum(-1, keepdim=True))
 
 
-@dataclass
-class Walks:
-    """Searches side by side, each ``(1, EDGES, O)``; one that stopped stands still.
+class MadeUpSearches:
+    """Searches of the default plan, after their warm-up; played side by side, because that is much faster.
 
     Attributes:
-        mask: operations left, ``(searches, EDGES, O)``.
-        last: what the rule said last, for each search.
-        ended: epochs after the warm-up until each search stopped.
-        decided_at: first epoch in which each edge was decided, 0 for never, ``(searches, EDGES)``.
+        masks: operations left, ``(searches, EDGES, O)``.
+        decisions: what the rule said in each epoch until it stopped, for each search.
     """
 
-    mask: torch.Tensor
-    last: list[Decision]
-    ended: list[int]
-    decided_at: torch.Tensor
+    def __init__(
+        self,
+        iterations: int,
+        count: int,
+        gradients: Gradients = independent,
+        *,
+        rewards: torch.Tensor | float = 0.0,
+        spread: float = 1.0,
+        rule: StabilityRule | None = None,
+        with_gap: bool = True,
+    ) -> None:
+        self.plan = SearchPlan(iterations=iterations)
+        self.rule = rule or self.plan.rule
+        self.gradients, self.rewards, self.spread, self.with_gap = gradients, rewards, spread, with_gap
+        self.generator = torch.Generator().manual_seed(0)
+        self.alpha = (1e-3 * torch.randn(count, EDGES, len(OPERATIONS), generator=self.generator)).requires_grad_()
+        self.adam = torch.optim.Adam([self.alpha], lr=self.plan.architecture_lr, betas=(0.5, 0.999), eps=1e-16)
+        self.variation = torch.zeros(self.alpha.shape, dtype=torch.float64)
+        self.masks = torch.ones(self.alpha.shape, dtype=torch.bool)
+        self.states = [StabilityState.start(1, EDGES, len(OPERATIONS)) for _ in range(count)]
+        self.decisions: list[list[Decision]] = [[] for _ in range(count)]
 
     @property
     def touched(self) -> float:
         """Share of the edges that ever lost an operation."""
-        return float((~self.mask).any(-1).double().mean())
+        return float((~self.masks).any(-1).double().mean())
 
+    def run(self) -> MadeUpSearches:
+        running = list(range(len(self.states)))
+        for _ in range(self.plan.epochs - self.plan.warmup_epochs):
+            for _ in range(self.plan.iterations):
+                self._step()
+            p = self._probabilities().double()
+            gaps = chance_gap(self.variation, p) if self.with_gap else torch.zeros_like(p)
+            running = [i for i in running if not self._decide(i, p[i : i + 1], gaps[i : i + 1]).stop]
+            if not running:
+                break
+        return self
 
-def walk(
-    iterations: int,
-    searches: int,
-    noise: Noise = independent,
-    *,
-    reward: torch.Tensor | None = None,
-    spread: float = 1.0,
-    rule: StabilityRule | None = None,
-    with_gap: bool = True,
-    seed: int = 0,
-) -> Walks:
-    """Play searches with the default plan through Adam and the rule; ``reward`` ``(O,)`` is the signal, if any."""
-    plan = SearchPlan(iterations=iterations)
-    rule = rule or plan.rule
-    generator = torch.Generator().manual_seed(seed)
-    alpha = (1e-3 * torch.randn(searches, EDGES, len(OPERATIONS), generator=generator)).requires_grad_()
-    adam = torch.optim.Adam([alpha], lr=plan.architecture_lr, betas=(0.5, 0.999), eps=1e-16)
-    variation = torch.zeros(alpha.shape, dtype=torch.float64)
-    states = [StabilityState.start(1, EDGES, len(OPERATIONS)) for _ in range(searches)]
-    walks = Walks(torch.ones(alpha.shape, dtype=torch.bool), [None] * searches, [0] * searches, torch.zeros(searches, EDGES))
-    for epoch in range(1, plan.epochs - plan.warmup_epochs + 1):
-        for _ in range(iterations):
-            draws = spread * torch.randn(alpha.shape, generator=generator)
-            alpha.grad = noise(_softmax(alpha, walks.mask), draws + (0.0 if reward is None else reward))
-            before = alpha.detach().clone()
-            adam.step()
-            variation += (alpha.detach() - before).double() ** 2
-        p = _softmax(alpha, walks.mask).double()
-        gaps = chance_gap(variation, p) if with_gap else torch.zeros_like(p)
-        for s in (s for s in range(searches) if not walks.ended[s]):
-            topology = str(p[s].argmax(-1).tolist())
-            states[s], decision = update(rule, states[s], p[s : s + 1], walks.mask[s : s + 1], topology, gap=gaps[s : s + 1])
-            walks.last[s], walks.mask[s] = decision, decision.mask[0]
-            walks.decided_at[s][decision.decided[0] & (walks.decided_at[s] == 0)] = epoch
-            walks.ended[s] = epoch if decision.stop else 0
-            for _, edge, operation in decision.pruned:
-                adam.state[alpha]["exp_avg"][s, edge] = 0.0
-                adam.state[alpha]["exp_avg_sq"][s, edge, operation] = 0.0
-        if all(walks.ended):
-            break
-    return walks
+    def _step(self) -> None:
+        draws = torch.randn(self.alpha.shape, generator=self.generator)
+        self.alpha.grad = self.gradients(self._probabilities(), self.spread * draws + self.rewards)
+        before = self.alpha.detach().clone()
+        self.adam.step()
+        self.variation += (self.alpha.detach() - before).double() ** 2
 
+    def _decide(self, index: int, p: torch.Tensor, gap: torch.Tensor) -> Decision:
+        topology, mask = str(p.argmax(-1).tolist()), self.masks[index : index + 1]
+        self.states[index], decision = update(self.rule, self.states[index], p, mask, topology, gap=gap)
+        self.masks[index] = decision.mask[0]
+        moments = self.adam.state[self.alpha]
+        for _, edge, operation in decision.pruned:
+            moments["exp_avg"][index, edge] = 0.0
+            moments["exp_avg_sq"][index, edge, operation] = 0.0
+        self.decisions[index].append(decision)
+        return decision
 
-def _softmax(alpha: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    return alpha.detach().masked_fill(~mask, -torch.inf).softmax(-1)
+    def _probabilities(self) -> torch.Tensor:
+        return self.alpha.detach().masked_fill(~self.masks, -torch.inf).softmax(-1)

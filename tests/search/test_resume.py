@@ -15,8 +15,8 @@ from nnunet_iac.cells.network import CellUNet
 from nnunet_iac.search.plan import SearchPlan
 from nnunet_iac.search.search import SearchResult
 
-PLAN = SearchPlan(epochs=25, iterations=3, warmup_epochs=1, drift=0.4, tau=0.1, patience=1)
-LAST = 9
+PLAN = SearchPlan(epochs=25, iterations=4, warmup_epochs=1, drift=0.4, tau=0.1, patience=1)
+LAST = 10
 """The epoch in which the search above ends by itself; a test checks it."""
 
 
@@ -76,7 +76,9 @@ def assert_equal_to(whole: Whole, folder: Path, result: SearchResult, network: C
 
 def test_the_uninterrupted_search_prunes_in_steps_and_ends_by_itself(whole):
     assert whole.result.epochs == LAST == len(whole.after) < PLAN.epochs and whole.result.status == "decided"
-    assert len([line for line in lines(whole.folder) if line["pruned"]]) >= 2
+    pruned = [line["epoch"] + 1 for line in lines(whole.folder) if line["pruned"]]
+    assert len(pruned) >= 3 and pruned[-1] == LAST - PLAN.patience, "the topology rests, then the search ends"
+    assert (whole.network.cells.architecture.mask[..., 1:].sum(-1) == 1).all()
 
 
 @pytest.mark.parametrize("epoch", range(1, LAST + 1))
@@ -85,7 +87,7 @@ def test_killed_after_any_epoch_it_goes_on_as_if_nothing_had_happened(whole, tmp
     assert_equal_to(whole, tmp_path, *resume(tmp_path))
 
 
-@pytest.mark.parametrize("epoch", [1, 4, LAST - 1])
+@pytest.mark.parametrize("epoch", [4, LAST - 1])
 def test_killed_between_the_line_and_the_state_of_an_epoch(whole, tmp_path, epoch):
     whole.put_back(epoch, tmp_path, trace_epoch=epoch + 1)
     assert_equal_to(whole, tmp_path, *resume(tmp_path))
@@ -103,8 +105,7 @@ def test_killed_after_every_single_epoch(whole, tmp_path):
     assert_equal_to(whole, tmp_path, *resume(tmp_path))
 
 
-@pytest.mark.parametrize(("stream", "name"), [(1, "weight_batches"), (2, "architecture_batches")])
-@pytest.mark.parametrize("step", [0, 11])
+@pytest.mark.parametrize(("stream", "name", "step"), [(1, "weight_batches", 0), (2, "architecture_batches", 11)])
 def test_killed_within_an_epoch(whole, tmp_path, stream, name, step):
     def killing(start):
         for index, batch in enumerate(batches(stream)(start), start=start):
@@ -219,6 +220,21 @@ class TestWhatIsFoundOnTheDisk:
             resume(folder, replace(PLAN, epochs=20, drift=0.5, seed=7), identity={"host": "b"})
         assert re.findall(r"(\w+): was", str(caught.value)) == ["drift", "epochs", "host", "seed"]
         assert files(folder) == before
+
+    def test_the_same_search_on_another_host_is_refused(self, tmp_path):
+        plan = SearchPlan(epochs=4, iterations=1, warmup_epochs=1)
+        mine, other = tiny_network(), tiny_network(seed=1)
+        hosts = [{"host": network.host_digest()} for network in (mine, other)]
+        with pytest.raises(Killed):
+            search(tmp_path, mine, plan, identity=hosts[0], log=raise_after_an_epoch)
+        before = files(tmp_path)
+        with pytest.raises(ValueError) as caught:
+            search(tmp_path, other, plan, identity=hosts[1], resume=True)
+        assert re.findall(r"(\w+): was '(\w+)', is '(\w+)'", str(caught.value)) == [
+            ("host", hosts[0]["host"], hosts[1]["host"])
+        ]
+        assert files(tmp_path) == before
+        assert search(tmp_path, tiny_network(), plan, identity=hosts[0], resume=True).epochs == plan.epochs
 
     def test_another_schema_is_refused(self, folder):
         content = torch.load(folder / "search_state.pt", weights_only=True)

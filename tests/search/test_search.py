@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import itertools
 import json
+import math
 
 import pytest
 import torch
@@ -11,9 +13,10 @@ from torch import nn
 from nnunet_iac.cells.genotype import OPERATIONS, Genotype
 from nnunet_iac.cells.network import CellUNet
 from nnunet_iac.search.plan import SearchPlan
+from nnunet_iac.search.stability import drift_threshold
 
 SHORT = SearchPlan(epochs=4, iterations=2, warmup_epochs=2)
-STRONG = SearchPlan(epochs=25, iterations=3, warmup_epochs=1, drift=0.4, tau=0.1, patience=1)
+STRONG = SearchPlan(epochs=25, iterations=4, warmup_epochs=1, drift=0.4, tau=0.1, patience=1)
 
 
 class TestPlan:
@@ -27,6 +30,8 @@ class TestPlan:
             ({"drift": 0}, "drift: expected a positive number, got 0"),
             ({"tau": -1.0}, "tau: expected a positive number, got -1.0"),
             ({"patience": 0}, "patience: expected a positive number of epochs, got 0"),
+            ({"weight_lr": 0.0}, "weight_lr: expected a positive number, got 0.0"),
+            ({"mode": "thawed"}, r"mode: expected one of \('frozen', 'joint'\), got 'thawed'"),
         ],
     )
     def test_numbers_out_of_range_are_named_at_once(self, changes, message):
@@ -36,7 +41,12 @@ class TestPlan:
     def test_an_epoch_moves_a_logit_as_far_whatever_its_number_of_steps(self):
         few, many = SearchPlan(iterations=5), SearchPlan(iterations=500)
         assert few.architecture_lr * 5 == pytest.approx(many.architecture_lr * 500) == pytest.approx(few.drift)
-        assert few.rule == many.rule
+
+    def test_at_rest_is_a_third_of_what_a_window_allows_or_the_walk_of_a_few_large_steps(self):
+        third, walk = 0.2 * 2 / 3, 1.5 * (0.2 / 5) * math.sqrt(2 * 5)
+        assert SearchPlan(iterations=50).rule == SearchPlan(iterations=500).rule
+        assert SearchPlan(iterations=50).rule.tau == pytest.approx(drift_threshold(third))
+        assert SearchPlan(iterations=5).rule.tau == pytest.approx(drift_threshold(walk)) and walk > third
 
     def test_tau_may_be_given(self):
         assert SearchPlan(tau=0.02).rule.tau == 0.02 and SearchPlan(patience=7).rule.patience == 7
@@ -62,6 +72,21 @@ class TestTrace:
     def test_divergences_are_not_counted_in_the_warm_up(self, trace):
         assert all(value is None for line in trace for value in line["jsd"][0])
         assert [line["arch_loss"] is None for line in trace] == [True, True, False, False]
+
+    def test_variation_is_the_sum_of_each_logit_s_squared_steps(self, tmp_path):
+        """One step an epoch, so that the states on the disk hold every step; none in the warm-up."""
+        network, seen = tiny_network(), []
+
+        def look(text):
+            if text.startswith("search: epoch"):
+                content = torch.load(tmp_path / "search_state.pt", weights_only=True)
+                seen.append((content["variation"], network.cells.architecture.alpha.detach().double().clone()))
+
+        search(tmp_path, network, SearchPlan(epochs=5, iterations=1, warmup_epochs=2), log=look)
+        assert not seen[0][0].any() and not seen[1][0].any()
+        steps = [(b[1] - a[1]) ** 2 for a, b in itertools.pairwise(seen)]
+        for epoch in range(2, 5):
+            assert steps[epoch - 1].all() and torch.allclose(seen[epoch][0], sum(steps[:epoch]), rtol=1e-5, atol=0)
 
     def test_shapes_are_those_of_the_contract(self, trace):
         last = trace[-1]
@@ -122,6 +147,11 @@ class TestOutcome:
             assert words in result.message
         assert not any(line["pruned"] for line in lines(tmp_path))
 
+    def test_and_does_so_after_a_plateau_of_twenty_epochs(self, tmp_path):
+        plan = SearchPlan(epochs=30, iterations=1, warmup_epochs=1)
+        result = search(tmp_path, tiny_network(), plan, lambda output, target: 0.0 * output.sum())
+        assert result.epochs == 1 + 20 and "after 21 of 30 epochs (no progress in the last 20)" in result.message
+
     def test_the_genotype_says_where_it_comes_from(self, tmp_path):
         genotype = search(tmp_path, tiny_network(), SHORT).genotype
         assert genotype.kind == "searched" and genotype.nodes == 2 and genotype.width == 0.5
@@ -169,6 +199,16 @@ class TestOutcome:
         with pytest.raises(ValueError, match="network: expected mixed cells, got DiscreteCells; implant"):
             search(tmp_path, network, SHORT)
         assert not list(tmp_path.iterdir())
+
+    @pytest.mark.parametrize("part", ["encoder", "decoder"])
+    def test_a_host_that_trains_cannot_be_searched_as_a_frozen_one(self, tmp_path, part):
+        network = tiny_network()
+        next(getattr(network, part).parameters()).requires_grad_(True)
+        with pytest.raises(ValueError, match=r"network: expected a frozen host .*freeze_host\(True\)"):
+            search(tmp_path, network, SHORT)
+        assert not list(tmp_path.iterdir())
+        network.freeze_host(True)
+        assert search(tmp_path, network, SHORT).epochs == SHORT.epochs
 
 
 class TestNotANumber:

@@ -53,7 +53,7 @@ def no_signal(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     return (output - target).square().mean()
 
 
-def signal(network: CellUNet, operation: int = SEP, noise: float = 0.7) -> Loss:
+def signal(network: CellUNet, operation: int = SEP, noise: float = 0.3) -> Loss:
     """A loss that rewards one operation on every edge, with noise that differs from batch to batch."""
 
     def loss(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
