@@ -29,8 +29,6 @@ from nnunet_iac.search.trace import append_record, epoch_record, truncate_record
 
 TRACE = "search.jsonl"
 STATE = "search_state.pt"
-FEW_STEPS = 10
-"""Below this many steps an epoch, pruning by chance is not rare; see :mod:`nnunet_iac.search.stability`."""
 
 
 @dataclass(frozen=True)
@@ -101,11 +99,6 @@ def run_search(
     if plan.mode == "frozen" and any(p.requires_grad for p in network.host_parameters()):
         raise ValueError(
             "network: expected a frozen host in mode 'frozen', got one that trains; call freeze_host(True)"
-        )
-    if plan.prune and plan.iterations < FEW_STEPS:
-        log(
-            f"search: WARNING: {plan.iterations} steps an epoch (search.iterations) are few: noise may prune operations. "
-            f"From {FEW_STEPS} steps on that is rare."
         )
     identity = {**(identity or {}), **asdict(plan)}
     run = start_run(network, network.cells, plan)
