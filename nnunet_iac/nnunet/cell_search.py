@@ -93,7 +93,7 @@ def search_cells(
     plan = plan_of(settings, prune)
     if plan.prune and plan.iterations < FEW_STEPS:
         log(
-            f"search: WARNING: {plan.iterations} steps an epoch (search.iterations) are few: noise may prune operations "
+            f"search: WARNING: {plan.iterations} steps an epoch (search.iterations) are few: noise may prune some "
             f"(rarely so from {FEW_STEPS} steps on)."
         )
     before = {key: value.detach().clone() for key, value in network.state_dict().items()}
