@@ -287,21 +287,3 @@ class TestPretrainedWeights:
 
         trained = final_weights(fold(hosted, "nnUNetTrainerIACImplantIdentity"))
         assert equal(trained, final_weights(weights.parent)), "the trained host counts, not a random encoder"
-
-
-class TestSeveralGpus:
-    @pytest.mark.parametrize("trainer", ["nnUNetTrainerIAC", "nnUNetTrainerIACSearch", "nnUNetTrainerIACRandom"])
-    def test_looking_for_cells_on_several_gpus_is_refused(self, tiny: Folders, trainer: str) -> None:
-        built = make_trainer(trainer)
-        built.is_ddp = True
-
-        with pytest.raises(NotImplementedError, match="-num_gpus: expected 1"):
-            built.initialize()
-
-    def test_only_the_first_rank_takes_locks(self, tiny: Folders) -> None:
-        # nnU-Net's barrier lies inside: a second rank that waits for the first one's lock would wait for ever.
-        second = make_trainer("nnUNetTrainerIAC")
-        second.local_rank = 1
-        first = make_trainer("nnUNetTrainerIAC")
-        with first._locked("plans.lock", "first"), second._locked("plans.lock", "second"):
-            assert (fold(tiny, "nnUNetTrainerIAC").parent / "plans.lock").exists()
