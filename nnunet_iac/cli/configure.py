@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-from pathlib import Path
 
 HELP = "write a derived plans file with settings (search length, cells, training length)"
 
@@ -52,13 +50,20 @@ def run(args: argparse.Namespace) -> int:
         FileNotFoundError: if the plans to derive from are missing.
         FileExistsError: if the new plans exist and ``--overwrite`` was not given.
     """
-    from nnunet_iac.nnunet.plans import configuration_of, derive, plans_path, read_plans, write_plans
+    from nnunet_iac.nnunet.plans import (
+        configuration_of,
+        derive,
+        plans_path,
+        preprocessed_folder,
+        read_plans,
+        write_plans,
+    )
     from nnunet_iac.nnunet.settings import Settings, parse_assignments
 
     if args.batch_size is not None and args.batch_size < 2:
         raise ValueError(f"--batch-size: expected at least 2, got {args.batch_size}")
     block = parse_assignments(args.settings)
-    folder = _preprocessed() / _dataset_name(args.dataset)
+    folder = preprocessed_folder(args.dataset)
     source = read_plans(plans_path(folder, args.plans))
     target = plans_path(folder, args.output)
     if args.output == args.plans:
@@ -71,22 +76,3 @@ def run(args: argparse.Namespace) -> int:
     write_plans(target, derived)
     print(f"wrote {target}\ntrain it with -p {args.output}")
     return 0
-
-
-def _dataset_name(dataset: str) -> str:
-    from nnunetv2.utilities.dataset_name_id_conversion import maybe_convert_to_dataset_name
-
-    try:
-        return str(maybe_convert_to_dataset_name(dataset))
-    except RuntimeError as error:  # nnU-Net's answer to none or several data sets with this id
-        raise ValueError(f"-d: {str(error).splitlines()[0]}") from error
-
-
-def _preprocessed() -> Path:
-    value = os.environ.get("nnUNet_preprocessed")
-    if not value:
-        raise FileNotFoundError(
-            "nnUNet_preprocessed: expected the environment variable to name a folder, it is not set; "
-            "see nnunet-iac doctor"
-        )
-    return Path(value)

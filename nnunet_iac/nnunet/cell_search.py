@@ -97,48 +97,66 @@ def search_cells(
             f"(rarely so from {FEW_STEPS} steps on)."
         )
     before = {key: value.detach().clone() for key, value in network.state_dict().items()}
-    host = network.host_digest()
+    identity = _identity(network, settings, data)
     network.freeze_host(plan.mode == "frozen")
     network.implant(_mixed_cells(network, settings, device))
-    opened: list[Any] = []
-
-    def source(cases: list[str], stream: int) -> Callable[[int], Iterator[Any]]:
-        def open_at(start: int) -> Iterator[Any]:
-            opened.append(data.open_stream(cases, stream, start, settings.search.augment))
-            return opened[-1]
-
-        return open_at
-
+    streams = _Streams(data, settings.search.augment)
     try:
         result = run_search(
             network,
             loss,
-            source(data.weights, 2),
-            source(data.architecture, 3),
+            streams.source(data.weights, 2),
+            streams.source(data.architecture, 3),
             plan,
             folder,
             device=device,
-            identity={
-                "host": host,
-                "cell": asdict(settings.cell),
-                "partial_channels": settings.search.partial_channels,
-                "augment": settings.search.augment,
-                "weight_cases": data.weights,
-                "architecture_cases": data.architecture,
-            },
+            identity=identity,
             resume=resume,
             log=log,
         )
     finally:
-        for stream in opened:
-            if hasattr(stream, "_finish"):
-                stream._finish()
+        streams.close()
         network.cells = None
         network.freeze_host(False)
         network.load_state_dict(before)
     log(f"search: {result.message}")
     write_json(folder / RESULT, _record(result, settings, plan, host_checkpoint, data))
     return result.genotype
+
+
+class _Streams:
+    """Opens the streams of a search and closes them together: their worker processes must not outlive it."""
+
+    def __init__(self, data: SearchData, augment: bool) -> None:
+        self._data = data
+        self._augment = augment
+        self._opened: list[Any] = []
+
+    def source(self, cases: list[str], stream: int) -> Callable[[int], Iterator[Any]]:
+        """Return what opens a stream at a batch."""
+
+        def open_at(start: int) -> Iterator[Any]:
+            self._opened.append(self._data.open_stream(cases, stream, start, self._augment))
+            return self._opened[-1]
+
+        return open_at
+
+    def close(self) -> None:
+        """Stop the workers."""
+        for stream in self._opened:
+            if hasattr(stream, "_finish"):
+                stream._finish()
+
+
+def _identity(network: CellUNet, settings: Settings, data: SearchData) -> dict[str, Any]:
+    return {
+        "host": network.host_digest(),
+        "cell": asdict(settings.cell),
+        "partial_channels": settings.search.partial_channels,
+        "augment": settings.search.augment,
+        "weight_cases": data.weights,
+        "architecture_cases": data.architecture,
+    }
 
 
 def control_genotype(kind: Literal["random", "identity", "none"], settings: Settings, *, levels: int) -> Genotype:

@@ -9,6 +9,7 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+from nnunetv2.utilities.dataset_name_id_conversion import maybe_convert_to_dataset_name
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunet_iac.atomic import write_text
@@ -139,3 +140,23 @@ def plans_path(folder: str | os.PathLike[str], name: str) -> Path:
     if not name or name != Path(name).name or name.startswith("."):
         raise ValueError(f"plans name: expected a plain file name without folder and ending, got {name!r}")
     return Path(folder) / f"{name}.json"
+
+
+def preprocessed_folder(dataset: str) -> Path:
+    """Return the preprocessed folder of a data set given by its number or name.
+
+    Raises:
+        FileNotFoundError: if ``nnUNet_preprocessed`` is not set.
+        ValueError: if no data set, or several, have that number.
+    """
+    try:
+        name = str(maybe_convert_to_dataset_name(dataset))
+    except RuntimeError as error:  # nnU-Net's answer to none or several data sets with this id
+        raise ValueError(f"-d: {str(error).splitlines()[0]}") from error
+    folder = os.environ.get("nnUNet_preprocessed")
+    if not folder:
+        raise FileNotFoundError(
+            "nnUNet_preprocessed: expected the environment variable to name a folder, it is not set; "
+            "see nnunet-iac doctor"
+        )
+    return Path(folder) / name

@@ -162,7 +162,10 @@ class IACTrainer(CellTrainer):
 
     def _reuse_message(self) -> str:
         if self.recipe.cells != "search" or (self._fold_folder / RESULT).is_file():
-            return "Using the genotype that this model has already."
+            return (
+                "Using the genotype that this model has already, whatever the settings say now. To get another one, "
+                "train under another plans name (nnunet-iac configure -o)."
+            )
         return (
             "Reusing the genotype that another fold of this model found (all folds of a model share one). "
             "The Dice that nnU-Net reports for this fold is therefore not nested in the search."
