@@ -302,7 +302,8 @@ def _difference(dice: dict[str, Any], name: str, control: str) -> str:
     paired = 100 * np.array([np.mean([dice[name][s][p] - dice[control][s][p] for s in seeds]) for p in patients])
     interval = bootstrap((paired,), np.mean, method="BCa", random_state=0).confidence_interval
     p_value = wilcoxon(paired).pvalue
-    return f"{paired.mean():+.2f} [{interval.low:+.2f}, {interval.high:+.2f}] | {p_value:.3f}"
+    shown = "< 0.001" if p_value < 0.001 else f"{p_value:.3f}"
+    return f"{paired.mean():+.2f} [{interval.low:+.2f}, {interval.high:+.2f}] | {shown}"
 
 
 if __name__ == "__main__":
