@@ -152,7 +152,8 @@ def _environment(folder: Path, threads: int | None) -> Mapping[str, str]:
         # nnU-Net takes a thread for every core it counts and has no option for fewer.
         (folder / "site").mkdir()
         (folder / "site" / "sitecustomize.py").write_text(f"import os\nos.cpu_count = lambda: {threads}\n")
-        limited = {"PYTHONPATH": str(folder / "site"), "OMP_NUM_THREADS": str(threads)}
+        paths = [str(folder / "site"), *filter(None, [os.environ.get("PYTHONPATH")])]
+        limited = {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": str(threads)}
     return {
         **os.environ,
         **limited,

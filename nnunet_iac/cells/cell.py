@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from nnunet_iac.cells.genotype import Cell, Genotype, SecondInput
-from nnunet_iac.cells.operations import Stage, make_operation
+from nnunet_iac.cells.operations import Stage, channels_last, make_operation
 
 CHANNEL_MULTIPLE = 8
 """Node channels are a multiple of this, so that every allowed number of partial channels (1, 2, 4, 8) divides them."""
@@ -78,15 +78,8 @@ class SkipCell(nn.Module):
             weights: passed to the body (the mixed cell's operation and edge weights).
         """
         second = decoder_signal if self.second_input == "decoder" else skip
-        states = [self.inputs[0](_channels_last(second)), self.inputs[1](_channels_last(skip))]
+        states = [self.inputs[0](channels_last(second)), self.inputs[1](channels_last(skip))]
         return skip + self.projection(torch.cat(self.body(states, *weights), dim=1))
-
-
-def _channels_last(x: torch.Tensor) -> torch.Tensor:
-    # Depthwise convolutions, pooling and normalisation of a cell run about twice as fast on a CPU with the channels
-    # of a pixel side by side; every operation after this keeps the layout.
-    formats = {4: torch.channels_last, 5: torch.channels_last_3d}
-    return x.contiguous(memory_format=formats[x.ndim]) if x.device.type == "cpu" else x
 
 
 class DiscreteBody(nn.Module):

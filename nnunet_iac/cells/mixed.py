@@ -8,14 +8,16 @@ no gradient.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import nn
 
 from nnunet_iac.cells.architecture import ArchitectureParameters
 from nnunet_iac.cells.cell import CHANNEL_MULTIPLE, SkipCell, node_channels
-from nnunet_iac.cells.genotype import OPERATIONS, SecondInput, edges_of
-from nnunet_iac.cells.operations import Stage, make_operation
+from nnunet_iac.cells.genotype import CELL_INPUTS, SecondInput, edges_of
+from nnunet_iac.cells.operations import Stage
+from nnunet_iac.cells.outgoing import EdgeOperations, mix_outgoing
 
 
 def channel_shuffle(x: torch.Tensor, groups: int) -> torch.Tensor:
@@ -32,46 +34,26 @@ def channel_shuffle(x: torch.Tensor, groups: int) -> torch.Tensor:
     return x.view(batch, groups, channels // groups, *spatial).transpose(1, 2).reshape(batch, channels, *spatial)
 
 
-class MixedEdge(nn.Module):
-    """One edge: ``shuffle_K(cat[sum_o p_o op_o(x[:, :C/K]), x[:, C/K:]])``.
+class MixedBody(nn.Module):
+    """The graph of a mixed cell: node ``i`` is the sum over its edges ``e`` of ``w_e * edge_e(state_j)``.
+
+    ``edge_e(x) = shuffle_K(cat[sum_o p_eo op_eo(x[:, :C/K]), x[:, C/K:]])``. The shuffle is a fixed permutation, so
+    it is done once for a node, after the sum over its edges.
 
     Args:
+        nodes: nodes of the cell.
         channels: node channels ``C``; ``partial`` must divide them.
         partial: ``K``; the operations see ``C / K`` channels.
         stage: the host stage of this level.
     """
 
-    def __init__(self, channels: int, partial: int, stage: Stage) -> None:
-        super().__init__()
-        self.partial = partial
-        self.channels = channels // partial
-        self.operations = nn.ModuleList(make_operation(name, self.channels, stage, affine=False) for name in OPERATIONS)
-
-    def forward(self, x: torch.Tensor, probabilities: torch.Tensor, active: Sequence[int]) -> torch.Tensor:
-        """Return the edge's output ``(B, C, *spatial)``.
-
-        Args:
-            x: the state the edge reads, ``(B, C, *spatial)``.
-            probabilities: ``(O,)`` weights of the operations.
-            active: indices of the operations to execute.
-        """
-        part = x[:, : self.channels]
-        # `none` adds nothing; leaving it out keeps its softmax mass, which is all it is for.
-        terms = [probabilities[o] * self.operations[o](part) for o in active if OPERATIONS[o] != "none"]
-        mixed = sum(terms[1:], terms[0]) if terms else part * 0.0
-        if self.partial == 1:
-            return mixed
-        return channel_shuffle(torch.cat([mixed, x[:, self.channels :]], dim=1), self.partial)
-
-
-class MixedBody(nn.Module):
-    """The graph of a mixed cell: node ``i`` is the sum over its edges ``e`` of ``w_e * edge_e(state_j)``."""
-
     def __init__(self, nodes: int, channels: int, partial: int, stage: Stage) -> None:
         super().__init__()
         self.wiring = edges_of(nodes)
         self.node_count = nodes
-        self.edges = nn.ModuleList(MixedEdge(channels, partial, stage) for _ in self.wiring)
+        self.partial = partial
+        self.channels = channels // partial
+        self.edges = nn.ModuleList(EdgeOperations(self.channels, stage) for _ in self.wiring)
 
     def forward(
         self,
@@ -80,16 +62,43 @@ class MixedBody(nn.Module):
         edge_weights: torch.Tensor,
         active: Sequence[Sequence[int]],
     ) -> list[torch.Tensor]:
-        """Map two states ``(B, N, *spatial)`` to the node outputs, given ``(E, O)`` and ``(E,)`` weights."""
+        """Map two states ``(B, C, *spatial)`` to the node outputs, given ``(E, O)`` and ``(E,)`` weights."""
         reached = list(states)
-        for node in range(self.node_count):
-            terms = [
-                edge_weights[e] * self.edges[e](reached[j], probabilities[e], active[e])
-                for e, (i, j) in enumerate(self.wiring)
-                if i == node
-            ]
-            reached.append(sum(terms[1:], terms[0]))
-        return reached[2:]
+        weights = probabilities * edge_weights.unsqueeze(-1)
+        mixed: list[list[torch.Tensor]] = [[] for _ in range(self.node_count)]
+        for j in range(self.node_count + 1):
+            if j >= CELL_INPUTS:
+                reached.append(self._node(j - CELL_INPUTS, mixed[j - CELL_INPUTS], reached, edge_weights))
+            self._leave(j, reached[j], weights, active, mixed)
+        last = self.node_count - 1
+        reached.append(self._node(last, mixed[last], reached, edge_weights))
+        return reached[CELL_INPUTS:]
+
+    def _leave(
+        self,
+        j: int,
+        state: torch.Tensor,
+        weights: torch.Tensor,
+        active: Sequence[Sequence[int]],
+        mixed: list[list[torch.Tensor]],
+    ) -> None:
+        """Add to every node what state ``j`` gives it."""
+        leaving = [e for e, (_, source) in enumerate(self.wiring) if source == j]
+        edges: list[Any] = [self.edges[e] for e in leaving]
+        terms = mix_outgoing(state[:, : self.channels], edges, weights[leaving], [active[e] for e in leaving])
+        for e, found in zip(leaving, terms, strict=True):
+            mixed[self.wiring[e][0]].extend(found)
+
+    def _node(
+        self, node: int, mixed: Sequence[torch.Tensor], reached: Sequence[torch.Tensor], edge_weights: torch.Tensor
+    ) -> torch.Tensor:
+        """Return a node: its mixed channels, then the bypassed ones, shuffled."""
+        total = sum(mixed[1:], mixed[0]) if mixed else reached[0][:, : self.channels] * 0.0
+        if self.partial == 1:
+            return total
+        entering = [(e, source) for e, (target, source) in enumerate(self.wiring) if target == node]
+        passed = [edge_weights[e] * reached[source][:, self.channels :] for e, source in entering]
+        return channel_shuffle(torch.cat([total, sum(passed[1:], passed[0])], dim=1), self.partial)
 
 
 class MixedCells(nn.Module):

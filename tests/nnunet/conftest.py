@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from commands import REPOSITORY
 from nnunet_folders import DATASET, Folders
 from nnunetv2.training.logging.nnunet_logger import MetaLogger
-from tiny_dataset import REPOSITORY, configure, plan, train, write_raw
+from tiny_dataset import configure, plan, train, write_raw
 
 
 @pytest.fixture(scope="session")

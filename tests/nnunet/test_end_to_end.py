@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from commands import REPOSITORY
 from nnunet_folders import Folders
 from tiny_dataset import (
     BUDGET,
-    REPOSITORY,
     TIMEOUT,
     command,
     environment,

@@ -9,9 +9,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -21,6 +18,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
+from commands import environment, run
 from paper_downloads import AMOS_LABELS, DOWNLOADS, PATIENTS
 
 from nnunet_iac.nnunet.paper_datasets import (
@@ -36,7 +34,6 @@ from nnunet_iac.nnunet.paper_datasets import (
 
 TRAINER = ONE_GO_TRAINER
 PLANS = "nnUNetPlans_tiny"
-REPOSITORY = Path(__file__).parents[2]
 TIMEOUT = 900
 """Seconds for one step of one data set; a step takes 10 to 20 on an idle core."""
 TINY = (
@@ -200,21 +197,8 @@ def shell(folder: Path, *commands: str, n_proc_da: str = "0") -> None:
     script = "\n".join(["set -e", 'nnunet-iac() { python -m nnunet_iac.cli.main "$@"; }', *commands])
     for placeholder, name in PLACES.items():
         script = script.replace(placeholder, str(folder / name))
-    process = subprocess.Popen(
-        ["bash", "-c", script],
-        cwd=folder,
-        env=environment(folder, n_proc_da),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-    try:
-        output, _ = process.communicate(timeout=TIMEOUT)
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-    assert process.returncode == 0, f"{script}\n{output[-6000:]}"
+    variables = environment(folder, nnUNet_n_proc_DA=n_proc_da, nnUNet_def_n_proc="1")
+    run(["bash", "-c", script], variables, folder, TIMEOUT)
 
 
 PLACES = {
@@ -227,23 +211,6 @@ PLACES = {
     "AMOS_FOLDER": "a download",
     "PREDICTIONS_FOLDER": "predictions",
 }
-
-
-def environment(folder: Path, n_proc_da: str) -> dict[str, str]:
-    """As on a machine with one core: `-device cpu` takes a thread per core, so that side by side all would crawl."""
-    (folder / "one core").mkdir(exist_ok=True)
-    (folder / "one core" / "sitecustomize.py").write_text("import os\nos.cpu_count = lambda: 1\n")
-    paths = [str(folder / "one core"), str(REPOSITORY), os.environ.get("PYTHONPATH", "")]
-    return {
-        **os.environ,
-        **{f"nnUNet_{name}": str(folder / name) for name in ("raw", "preprocessed", "results")},
-        "nnUNet_extTrainer": str(REPOSITORY / "trainers"),
-        "nnUNet_n_proc_DA": n_proc_da,
-        "nnUNet_def_n_proc": "1",
-        "OMP_NUM_THREADS": "1",
-        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
-        "PYTHONPATH": os.pathsep.join(path for path in paths if path),
-    }
 
 
 def read(path: Path) -> np.ndarray:

@@ -6,13 +6,11 @@ import contextlib
 import io
 import json
 import os
-import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import commands
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -22,7 +20,6 @@ from nnunetv2.run.run_training import get_trainer_from_args, maybe_load_checkpoi
 
 from nnunet_iac.cli.main import main
 
-REPOSITORY = Path(__file__).parents[2]
 TESTS = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
 BUDGET = (
     "host.epochs=2 host.iterations=1 search.epochs=4 search.warmup_epochs=1 search.iterations=1 "
@@ -87,41 +84,14 @@ def plan(base: Path, dataset: str = DATASET, configurations: str = "2d") -> None
 
 
 def environment(base: Path, **variables: str) -> dict[str, str]:
-    """As on a machine with one core: `-device cpu` takes a thread per core, and on a busy machine those crawl."""
-    one_core = base / "one_core"
-    one_core.mkdir(exist_ok=True)
-    (one_core / "sitecustomize.py").write_text("import os\nos.cpu_count = lambda: 1\n")
-    paths = [str(one_core), str(REPOSITORY), *TESTS, os.environ.get("PYTHONPATH", "")]
-    return {
-        **os.environ,
-        **{f"nnUNet_{name}": str(base / name) for name in ("raw", "preprocessed", "results")},
-        "nnUNet_extTrainer": str(REPOSITORY / "trainers"),
-        "nnUNet_n_proc_DA": "1",
-        "nnUNet_def_n_proc": "2",
-        "OMP_NUM_THREADS": "1",
-        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
-        "PYTHONPATH": os.pathsep.join(path for path in paths if path),
-        **variables,
-    }
+    """A user's environment in which the modules of the tests are found too."""
+    found = commands.environment(base, **variables)
+    return {**found, "PYTHONPATH": os.pathsep.join([found["PYTHONPATH"], *TESTS])}
 
 
 def command(base: Path, line: str, **variables: str) -> str:
-    """Run one command of a user, end all that it left behind, and return what it printed."""
-    process = subprocess.Popen(
-        line.split(),
-        env=environment(base, **variables),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-    try:
-        output, _ = process.communicate(timeout=TIMEOUT)
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-    assert process.returncode == 0, f"{line}\n{output[-6000:]}"
-    return output
+    """Run one command of a user and return what it printed."""
+    return commands.run(line.split(), environment(base, **variables), base, TIMEOUT)
 
 
 def configure(output: str, *settings: str, plans: str = "nnUNetPlans", configuration: str = "2d") -> None:
