@@ -20,8 +20,6 @@ from nnunet_iac.search.bilevel import Loss
 from nnunet_iac.search.search import STATE, TRACE, SearchPlan, SearchResult, run_search
 
 RESULT = "search_result.json"
-FEW_STEPS = 10
-"""Below this many steps an epoch, pruning by chance is not rare; see :mod:`nnunet_iac.search.stability`."""
 
 StreamOpener = Callable[[list[str], int, int, bool], Any]
 """``open(cases, stream, start, augment)`` returns an endless iterator of batches with an optional ``_finish``."""
@@ -91,11 +89,6 @@ def search_cells(
         log: nnU-Net's log.
     """
     plan = plan_of(settings, prune)
-    if plan.prune and plan.iterations < FEW_STEPS:
-        log(
-            f"search: WARNING: {plan.iterations} steps an epoch (search.iterations) are few: noise may prune some "
-            f"(rarely so from {FEW_STEPS} steps on)."
-        )
     before = {key: value.detach().clone() for key, value in network.state_dict().items()}
     identity = _identity(network, settings, data)
     network.freeze_host(plan.mode == "frozen")

@@ -15,8 +15,8 @@ from nnunet_iac.cells.network import CellUNet
 from nnunet_iac.search.plan import SearchPlan
 from nnunet_iac.search.search import SearchResult
 
-PLAN = SearchPlan(epochs=25, iterations=4, warmup_epochs=1, drift=0.4, tau=0.1, patience=1)
-LAST = 10
+PLAN = SearchPlan(epochs=25, iterations=6, warmup_epochs=1, drift=0.4, tau=0.1, patience=1)
+LAST = 11
 """The epoch in which the search above ends by itself; a test checks it."""
 
 

@@ -16,7 +16,7 @@ from nnunet_iac.search.plan import SearchPlan
 from nnunet_iac.search.stability import drift_threshold
 
 SHORT = SearchPlan(epochs=4, iterations=2, warmup_epochs=2)
-STRONG = SearchPlan(epochs=25, iterations=4, warmup_epochs=1, drift=0.4, tau=0.1, patience=1)
+STRONG = SearchPlan(epochs=25, iterations=6, warmup_epochs=1, drift=0.4, tau=0.1, patience=1)
 
 
 class TestPlan:
