@@ -30,6 +30,6 @@ setup(
         "matplotlib",
         "tqdm",
     ],
-    extras_require={"test": ["pytest", "ruff", "mypy", "setuptools", "wheel"]},
+    extras_require={"test": ["pytest", "pytest-xdist", "ruff", "mypy", "setuptools", "wheel"]},
     entry_points={"console_scripts": ["nnunet-iac = nnunet_iac.cli.main:main"]},
 )

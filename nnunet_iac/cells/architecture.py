@@ -7,6 +7,7 @@ They are ordinary ``nn.Parameter``s and therefore in the ``state_dict`` (in the 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import nn
@@ -41,13 +42,33 @@ class ArchitectureParameters(nn.Module):
         self.alpha = nn.Parameter(1e-3 * torch.randn(groups, edges, len(OPERATIONS), generator=generator))
         self.beta = nn.Parameter(1e-3 * torch.randn(groups, edges, generator=generator))
         self.register_buffer("mask", torch.ones(groups, edges, len(OPERATIONS), dtype=torch.bool))
+        self._in_use: torch.Tensor | None = None
         self._active: list[list[tuple[int, ...]]] = []
         self._refresh_active()
         self.register_load_state_dict_post_hook(_refresh_after_loading)
 
     def probabilities(self) -> torch.Tensor:
         """Return ``p[g, e] = softmax(alpha[g, e])`` over the active operations, 0 elsewhere; ``(G, E, O)``."""
+        if self._in_use is not None:
+            return self._in_use
         return self.alpha.masked_fill(~self.mask, -torch.inf).softmax(-1)
+
+    @contextmanager
+    def using(self, probabilities: torch.Tensor) -> Iterator[None]:
+        """Let :meth:`probabilities` return this tensor ``(G, E, O)`` for a while; it is 0 where the mask is.
+
+        Raises:
+            ValueError: if the shape differs.
+        """
+        if probabilities.shape != self.alpha.shape:
+            raise ValueError(
+                f"probabilities: expected shape {tuple(self.alpha.shape)}, got {tuple(probabilities.shape)}"
+            )
+        self._in_use = probabilities
+        try:
+            yield
+        finally:
+            self._in_use = None
 
     def edge_weights(self) -> torch.Tensor:
         """Return the softmax of ``beta`` over the edges that enter one node; ``(G, E)``."""

@@ -9,7 +9,7 @@ import torch
 
 from nnunet_iac.cells.genotype import CELL_INPUTS, EDGES_PER_NODE, OPERATIONS, Cell, Edge, Genotype, SecondInput
 
-NONE = OPERATIONS.index("none")
+NONE, SKIP = OPERATIONS.index("none"), OPERATIONS.index("skip_connect")
 
 
 def discretise(
@@ -19,6 +19,7 @@ def discretise(
     nodes: int,
     width: float,
     second_input: SecondInput,
+    max_skips: int | None = None,
     origin: Mapping[str, Any] | None = None,
 ) -> Genotype:
     """Derive the genotype of a search.
@@ -33,6 +34,8 @@ def discretise(
         nodes: nodes of a cell.
         width: recorded in the genotype.
         second_input: recorded in the genotype.
+        max_skips: largest number of ``skip_connect`` in a cell. As in P-DARTS, the weakest skip of a cell that has
+            more loses its weight and the cell is derived again; one that nothing could replace stays.
         origin: recorded in the genotype.
 
     Example:
@@ -41,7 +44,7 @@ def discretise(
         (((('sep_conv_3x3', 0), ('skip_connect', 1)),),)
     """
     weights = (probabilities * edge_weights.unsqueeze(-1)).detach().double().cpu()
-    cells = tuple(_cell(group, nodes) for group in weights)
+    cells = tuple(_cell(_with_few_skips(group, nodes, max_skips), nodes) for group in weights)
     return Genotype("searched", nodes, second_input, width, cells, dict(origin or {}))
 
 
@@ -55,6 +58,26 @@ def top_edges(weights: torch.Tensor, nodes: int) -> list[list[int]]:
         kept.append(sorted(sorted(candidates, key=lambda e: -best[e])[:EDGES_PER_NODE]))
         start += node + CELL_INPUTS
     return kept
+
+
+def _with_few_skips(weights: torch.Tensor, nodes: int, most: int | None) -> torch.Tensor:
+    """Return ``W`` of one cell, ``(E, O)``, without the weights of the skips that are too many."""
+    kept: set[int] = set()
+    while most is not None:
+        chosen = [e for node in top_edges(weights, nodes) for e in node]
+        skips = [e for e in chosen if int(_without_none(weights)[e].argmax()) == SKIP]
+        loose = [e for e in skips if e not in kept]
+        if len(skips) <= most or not loose:
+            break
+        weakest = min(loose, key=lambda e: float(weights[e, SKIP]))
+        without = weights.clone()
+        without[weakest, SKIP] = 0.0
+        chosen = [e for node in top_edges(without, nodes) for e in node]
+        if all(float(_without_none(without)[e].max()) > 0 for e in chosen):
+            weights = without
+        else:
+            kept.add(weakest)
+    return weights
 
 
 def _cell(weights: torch.Tensor, nodes: int) -> Cell:

@@ -15,7 +15,8 @@ from torch import nn
 
 from nnunet_iac.cells.architecture import ArchitectureParameters
 from nnunet_iac.cells.cell import CHANNEL_MULTIPLE, SkipCell, node_channels
-from nnunet_iac.cells.genotype import CELL_INPUTS, SecondInput, edges_of
+from nnunet_iac.cells.discretise import SKIP
+from nnunet_iac.cells.genotype import CELL_INPUTS, OPERATIONS, SecondInput, edges_of
 from nnunet_iac.cells.operations import Stage
 from nnunet_iac.cells.outgoing import EdgeOperations, mix_outgoing
 
@@ -113,6 +114,9 @@ class MixedCells(nn.Module):
         shared: one set of architecture parameters for all levels, or one for each.
         generator: random numbers for the initial logits.
 
+    Attributes:
+        auxiliary_skip: ``b`` in ``b * x``, which is added to every edge's mixture, outside of its softmax (DARTS-).
+
     Raises:
         ValueError: if ``partial`` is not one of 1, 2, 4, 8.
     """
@@ -135,6 +139,7 @@ class MixedCells(nn.Module):
         self.nodes = nodes
         self.width = width
         self.second_input: SecondInput = second_input
+        self.auxiliary_skip = 0.0
         self.architecture = ArchitectureParameters(
             groups=1 if shared else len(stages), nodes=nodes, generator=generator
         )
@@ -155,5 +160,8 @@ class MixedCells(nn.Module):
         group = 0 if self.shared else level
         active = [self.architecture.active(group, e) for e in range(len(edges_of(self.nodes)))]
         probabilities = self.architecture.probabilities()[group]
+        if self.auxiliary_skip:
+            active = [tuple({*edge, SKIP}) for edge in active]
+            probabilities = probabilities + self.auxiliary_skip * torch.eye(len(OPERATIONS)).to(probabilities)[SKIP]
         edge_weights = self.architecture.edge_weights()[group]
         return self.levels[level](skip, decoder_signal, probabilities, edge_weights, active)

@@ -55,6 +55,11 @@ def plan_of(settings: Settings, prune: bool | None) -> SearchPlan:
         tau=search.tau,
         patience=search.patience,
         mode=search.host,
+        perturbation=search.perturbation,
+        perturbation_size=search.perturbation_size,
+        beta_decay=search.beta_decay,
+        auxiliary_skip=search.auxiliary_skip,
+        max_skips=search.max_skips,
     )
 
 

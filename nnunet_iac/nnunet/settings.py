@@ -29,6 +29,13 @@ def _number(low: float, high: float) -> Check:
     )
 
 
+def _number_from(low: float, high: float) -> Check:
+    return (
+        lambda v: isinstance(v, (int, float)) and not isinstance(v, bool) and low <= v <= high,
+        f"a number from {low:g} to {high:g}",
+    )
+
+
 def _one_of(*values: Any) -> Check:
     listed = ", ".join(json.dumps(v) for v in values)
     return lambda v: any(v == w and type(v) is type(w) for w in values), f"one of {listed}"
@@ -66,6 +73,13 @@ class SearchSettings:
     seed: int = _setting(0, _integer(0), "of weights, logits, batches and of random cells")
     drift: float = _setting(0.2, _number(0, 10), "largest move of a logit in one epoch")
     fraction: float = _setting(0.5, _number(0, 0.9), "share of the patients whose data train the architecture")
+    perturbation: Literal["none", "random", "adversarial"] = _setting(
+        "none", _one_of("none", "random", "adversarial"), "of operation weights in weight steps (SmoothDARTS)"
+    )
+    perturbation_size: float = _setting(0.3, _number_from(0.03, 1), "its size in the last epoch")
+    beta_decay: float = _setting(0.0, _number_from(0, 1000), "weight of beta-DARTS' penalty in the last epoch")
+    auxiliary_skip: bool = _setting(False, _one_of(True, False), "a fading skip beside every edge (DARTS-)")
+    max_skips: int | None = _setting(None, _or_null(_integer(0)), "most skip_connects in a found cell; null: any")
 
 
 @dataclass(frozen=True)

@@ -46,13 +46,28 @@ class Precision:
 
 
 def architecture_step(
-    network: nn.Module, loss: Loss, batch: Batch, optimizer: torch.optim.Optimizer, precision: Precision
+    network: nn.Module,
+    loss: Loss,
+    batch: Batch,
+    optimizer: torch.optim.Optimizer,
+    precision: Precision,
+    penalty: Callable[[], torch.Tensor] | None = None,
 ) -> float:
-    """Update the architecture parameters on one batch and return the loss; weights and their gradients stay."""
+    """Update the architecture parameters on one batch and return the loss; weights and their gradients stay.
+
+    Args:
+        network: host with mixed cells.
+        loss: ``loss(output, target)``.
+        batch: the batch.
+        optimizer: of the architecture parameters.
+        precision: where and how precisely to compute.
+        penalty: a number to add to the loss before its gradient is taken; the returned loss is without it.
+    """
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     value = precision.loss_of(network, loss, batch)
     scale = precision.scaler.get_scale() if precision.scaler is not None else 1.0
-    gradients = torch.autograd.grad(value * scale, parameters)
+    objective = value if penalty is None else value + penalty()
+    gradients = torch.autograd.grad(objective * scale, parameters)
     if all(bool(torch.isfinite(g).all()) for g in gradients):
         for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.grad = gradient / scale

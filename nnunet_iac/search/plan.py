@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from nnunet_iac.search.smoothing import SMALLEST, Perturbation
 from nnunet_iac.search.stability import StabilityRule, drift_threshold
 
 Mode = Literal["frozen", "joint"]
@@ -31,6 +32,14 @@ class SearchPlan:
         weight_lr: initial rate of the weights (SGD, Nesterov momentum 0.99, poly decay: nnU-Net's).
         weight_decay: of the weights.
         mode: host ``frozen`` or trained ``joint``-ly.
+        perturbation: of the operation weights in the weight step (SmoothDARTS), see
+            :mod:`nnunet_iac.search.smoothing`.
+        perturbation_size: its size in the last epoch.
+        beta_decay: weight of ``mean_e logsumexp(alpha_e)`` in the architecture's loss in the last epoch; it grows
+            linearly from 0. Source: beta-DARTS (there 25). Gradients of alpha in a good host are about 1e-5, so the
+            weights that balance them are small.
+        auxiliary_skip: add ``(1 - epoch / epochs) * x`` to every edge besides its mixture (DARTS-).
+        max_skips: largest number of ``skip_connect`` in a cell of the genotype (P-DARTS), None for any.
 
     Raises:
         ValueError: if a number is out of range.
@@ -47,6 +56,11 @@ class SearchPlan:
     weight_lr: float = 1e-2
     weight_decay: float = 3e-5
     mode: Mode = "frozen"
+    perturbation: Perturbation = "none"
+    perturbation_size: float = 0.3
+    beta_decay: float = 0.0
+    auxiliary_skip: bool = False
+    max_skips: int | None = None
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.iterations < 1:
@@ -58,6 +72,14 @@ class SearchPlan:
             )
         if self.mode not in get_args(Mode):
             raise ValueError(f"mode: expected one of {get_args(Mode)}, got {self.mode!r}")
+        if self.perturbation not in get_args(Perturbation):
+            raise ValueError(f"perturbation: expected one of {get_args(Perturbation)}, got {self.perturbation!r}")
+        if not SMALLEST <= self.perturbation_size <= 1:
+            raise ValueError(f"perturbation_size: expected {SMALLEST} to 1, got {self.perturbation_size}")
+        if self.beta_decay < 0:
+            raise ValueError(f"beta_decay: expected 0 or more, got {self.beta_decay}")
+        if self.max_skips is not None and self.max_skips < 0:
+            raise ValueError(f"max_skips: expected None, 0 or more, got {self.max_skips}")
         if self.weight_lr <= 0:
             raise ValueError(f"weight_lr: expected a positive number, got {self.weight_lr}")
         if self.drift <= 0:

@@ -6,8 +6,6 @@ endless streams of batches.
 
 from __future__ import annotations
 
-import math
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,16 +14,16 @@ from typing import Any, Literal
 import torch
 from tqdm import tqdm
 
-from nnunet_iac.cells.discretise import discretise, top_edges
+from nnunet_iac.cells.discretise import discretise
 from nnunet_iac.cells.genotype import OPERATIONS, Genotype, edges_of
 from nnunet_iac.cells.mixed import MixedCells
 from nnunet_iac.cells.network import CellUNet
-from nnunet_iac.search.bilevel import Batch, Loss, Precision, architecture_step, weight_step
+from nnunet_iac.search.bilevel import Batch, Loss, Precision
+from nnunet_iac.search.epoch import run_epoch
 from nnunet_iac.search.plan import SearchPlan
 from nnunet_iac.search.run import Run, start_run
-from nnunet_iac.search.stability import chance_gap, update
 from nnunet_iac.search.state import load_state, save_state
-from nnunet_iac.search.trace import append_record, epoch_record, truncate_records
+from nnunet_iac.search.trace import append_record, truncate_records
 
 TRACE = "search.jsonl"
 STATE = "search_state.pt"
@@ -112,7 +110,7 @@ def run_search(
     with tqdm(total=plan.epochs, initial=run.epoch, desc="search", unit="epoch") as progress:
         while run.epoch < plan.epochs and not run.decision.stop:
             try:
-                _epoch(run, loss, streams, plan, precision, folder)
+                append_record(folder / TRACE, run_epoch(run, loss, streams, plan, precision))
             except FloatingPointError as error:
                 _restore_once(run, error, folder, identity, plan, log)
                 progress.n = run.epoch
@@ -122,98 +120,6 @@ def run_search(
             progress.update()
             progress.set_postfix_str(_summary(run))
     return _result(run, plan)
-
-
-def _epoch(
-    run: Run,
-    loss: Loss,
-    streams: tuple[Iterator[Batch], Iterator[Batch]],
-    plan: SearchPlan,
-    precision: Precision,
-    folder: Path,
-) -> None:
-    started = time.perf_counter()
-    searching = run.epoch >= plan.warmup_epochs
-    for group in run.weights.param_groups:
-        group["lr"] = plan.weight_lr * (1 - run.epoch / plan.epochs) ** 0.9
-    run.network.train()
-    weight_losses, architecture_losses = [], []
-    for _ in range(plan.iterations):
-        weight_batch, architecture_batch = (next(s) for s in streams)
-        run.batches += 1
-        if searching:
-            architecture_losses.append(_architecture_step(run, loss, architecture_batch, precision))
-        weight_losses.append(weight_step(run.network, loss, weight_batch, run.weights, precision))
-        _check_finite(run, weight_losses[-1], architecture_losses[-1] if searching else 0.0)
-    if searching:
-        _decide(run, plan)
-    seconds = time.perf_counter() - started
-    record = epoch_record(
-        epoch=run.epoch,
-        phase="search" if searching else "warmup",
-        seconds=seconds,
-        weight_loss=_mean(weight_losses),
-        arch_loss=_mean(architecture_losses) if searching else None,
-        probabilities=run.cells.architecture.probabilities(),
-        edge_weights=run.cells.architecture.edge_weights(),
-        decision=run.decision,
-    )
-    append_record(folder / TRACE, record)
-    run.seconds += seconds
-    run.epoch += 1
-
-
-def _architecture_step(run: Run, loss: Loss, batch: Batch, precision: Precision) -> float:
-    alpha = run.cells.architecture.alpha
-    before = alpha.detach().clone()
-    value = architecture_step(run.network, loss, batch, run.architecture, precision)
-    run.variation += (alpha.detach() - before).double().cpu() ** 2
-    return value
-
-
-def _decide(run: Run, plan: SearchPlan) -> None:
-    architecture = run.cells.architecture
-    probabilities = architecture.probabilities().detach()
-    topology = _topology(probabilities, architecture.edge_weights(), run.cells.nodes)
-    run.stability, run.decision = update(
-        plan.rule,
-        run.stability,
-        probabilities,
-        architecture.mask,
-        topology,
-        gap=chance_gap(run.variation, probabilities.double().cpu()),
-        prune=plan.prune,
-    )
-    if run.decision.pruned:
-        architecture.set_mask(run.decision.mask)
-        _restart_moments(run)
-
-
-def _restart_moments(run: Run) -> None:
-    """Forget Adam's momentum on pruned edges, and everything on pruned operations.
-
-    The second moments of surviving operations stay: with the shared step counter, zeros there would be taken for
-    tiny gradients and the next step would be 16 times too long.
-    """
-    moments = run.architecture.state[run.cells.architecture.alpha]
-    for group, edge, operation in run.decision.pruned:
-        moments["exp_avg"][group, edge] = 0.0
-        moments["exp_avg_sq"][group, edge, operation] = 0.0
-
-
-def _topology(probabilities: torch.Tensor, edge_weights: torch.Tensor, nodes: int) -> str:
-    weights = (probabilities * edge_weights.unsqueeze(-1)).detach().double().cpu()
-    kept = [[e for node in top_edges(w, nodes) for e in node] for w in weights]
-    choices = weights[..., 1:].argmax(-1).tolist()
-    return ";".join(",".join(f"{e}:{choices[g][e]}" for e in edges) for g, edges in enumerate(kept))
-
-
-def _check_finite(run: Run, *losses: float) -> None:
-    if not all(math.isfinite(v) for v in losses):
-        raise FloatingPointError(f"loss: expected finite numbers, got {losses} in epoch {run.epoch}")
-    for name in ("alpha", "beta"):
-        if not bool(torch.isfinite(getattr(run.cells.architecture, name)).all()):
-            raise FloatingPointError(f"{name}: expected finite logits, got NaN or Inf in epoch {run.epoch}")
 
 
 def _restore_once(
@@ -249,10 +155,6 @@ def _summary(run: Run) -> str:
     return f"{int(run.decision.mask.sum())} operations active, {int(decided.sum())} of {decided.numel()} edges decided"
 
 
-def _mean(values: list[float]) -> float:
-    return math.fsum(values) / len(values)
-
-
 def _result(run: Run, plan: SearchPlan) -> SearchResult:
     decided, edges = int(run.decision.decided.sum()), run.decision.decided.numel()
     status: Literal["decided", "undecided"] = "decided" if decided == edges else "undecided"
@@ -272,6 +174,7 @@ def _result(run: Run, plan: SearchPlan) -> SearchResult:
         nodes=run.cells.nodes,
         width=run.cells.width,
         second_input=run.cells.second_input,
+        max_skips=plan.max_skips,
         origin={
             "seed": plan.seed,
             "status": status,

@@ -13,7 +13,7 @@ import torch
 from nnunet_iac.atomic import replacing
 from nnunet_iac.search.stability import StabilityState
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 def save_state(path: Path, content: dict[str, Any]) -> None:

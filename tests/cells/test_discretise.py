@@ -74,3 +74,22 @@ def test_the_record_says_where_it_comes_from():
     )
     assert (genotype.kind, genotype.nodes, genotype.width, genotype.second_input) == ("searched", 2, 0.25, "encoder")
     assert genotype.origin == {"seed": 5} and len(genotype.cells) == 2
+
+
+class TestTheCapOnSkips:
+    def skips(self, probabilities: torch.Tensor, most: int | None) -> int:
+        genotype = discretise(
+            probabilities, torch.full((1, 14), 0.25), nodes=4, width=0.5, second_input="decoder", max_skips=most
+        )
+        return str(genotype.cells).count("skip_connect")
+
+    def test_the_weakest_give_way_until_the_cap_is_met(self):
+        generator = torch.Generator().manual_seed(0)
+        p = torch.rand(1, 14, 8, generator=generator)
+        p[..., 3] += 1.0
+        assert [self.skips(p, most) for most in (None, 8, 3, 1, 0)] == [8, 8, 3, 1, 0]
+
+    def test_a_skip_that_nothing_can_replace_stays(self):
+        only_skips = torch.zeros(1, 14, 8)
+        only_skips[..., 3] = 1.0
+        assert self.skips(only_skips, 2) == 8

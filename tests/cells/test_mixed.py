@@ -147,3 +147,22 @@ def test_every_level_reads_its_own_group():
 def test_partial_channels_that_do_not_divide_are_refused(partial):
     with pytest.raises(ValueError, match=f"partial: expected 1, 2, 4 or 8 partial channels, got {partial}"):
         MixedCells([STAGES["2D"]], partial=partial)
+
+
+def test_the_auxiliary_skip_adds_the_input_to_every_edge_whatever_is_pruned():
+    stage = STAGES["2D"]
+    cells = drawn_cells(stage, seed=0, nodes=2, partial=4, pruned=True, dtype=torch.float64)
+    second, skip = torch.randn(2, 2, 20, 9, 10, dtype=torch.float64)
+    plain = cells(0, second, skip)
+    cells.auxiliary_skip = 0.5
+    with_skips = cells(0, second, skip)
+    # The same as a mixture that has the skip's weight raised by a half where it is active.
+    cells.auxiliary_skip = 0.0
+    mask = torch.ones_like(cells.architecture.mask)
+    raised = cells.architecture.probabilities().detach().clone()
+    raised[..., 3] += 0.5
+    cells.architecture.mask.copy_(mask)
+    cells.architecture._refresh_active()
+    with cells.architecture.using(raised):
+        by_hand = cells(0, second, skip)
+    assert torch.allclose(with_skips, by_hand) and not torch.allclose(with_skips, plain)

@@ -239,7 +239,7 @@ class TestWhatIsFoundOnTheDisk:
     def test_another_schema_is_refused(self, folder):
         content = torch.load(folder / "search_state.pt", weights_only=True)
         torch.save({**content, "schema": 0}, folder / "search_state.pt")
-        with pytest.raises(ValueError, match="expected schema 1, got 0"):
+        with pytest.raises(ValueError, match="expected schema 2, got 0"):
             resume(folder)
 
 

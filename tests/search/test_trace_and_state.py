@@ -57,14 +57,14 @@ class TestState:
         with pytest.raises(ValueError, match="search state: expected"):
             load_state(state, IDENTITY)
 
-    @pytest.mark.parametrize("content", [{"schema": 2, "identity": IDENTITY}, {"identity": IDENTITY}, [1, 2]])
+    @pytest.mark.parametrize("content", [{"schema": 1, "identity": IDENTITY}, {"identity": IDENTITY}, [1, 2]])
     def test_another_schema_is_named(self, state, content):
         torch.save(content, state)
-        with pytest.raises(ValueError, match=r"expected schema 1, got .*search again without --c"):
+        with pytest.raises(ValueError, match=r"expected schema 2, got .*search again without --c"):
             load_state(state, IDENTITY)
 
     def test_a_state_of_no_search_is_of_another_search(self, state):
-        torch.save({"schema": 1}, state)
+        torch.save({"schema": 2}, state)
         with pytest.raises(ValueError, match=r"this one differs .*seed: was None, is 0"):
             load_state(state, IDENTITY)
 
@@ -73,7 +73,7 @@ class TestState:
             load_state(tmp_path / "absent.pt", IDENTITY)
 
     def test_code_in_a_file_is_not_executed(self, state, tmp_path):
-        torch.save({"schema": 1, "identity": IDENTITY, "bad": Opener(str(tmp_path / "made"))}, state)
+        torch.save({"schema": 2, "identity": IDENTITY, "bad": Opener(str(tmp_path / "made"))}, state)
         with pytest.raises(ValueError, match="damaged"):
             load_state(state, IDENTITY)
         assert not (tmp_path / "made").exists()

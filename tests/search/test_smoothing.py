@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from tiny_searches import CPU, batches, no_signal, tiny_network
+
+from nnunet_iac.cells.genotype import OPERATIONS
+from nnunet_iac.search.plan import SearchPlan
+from nnunet_iac.search.search import run_search
+from nnunet_iac.search.smoothing import (
+    adversarial_perturbation,
+    beta_decay,
+    onto_simplex,
+    perturbation_size,
+    random_perturbation,
+)
+
+SKIP = OPERATIONS.index("skip_connect")
+SHAPE = (2, 5, 8)
+
+
+def drawn(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    mask = torch.rand(SHAPE, generator=generator) < 0.6
+    mask[..., 4] = True
+    return torch.randn(SHAPE, generator=generator).masked_fill(~mask, -torch.inf).softmax(-1), mask
+
+
+def on_the_simplex(p: torch.Tensor, mask: torch.Tensor) -> bool:
+    return bool((p >= 0).all() and not p[~mask].any() and torch.allclose(p.sum(-1), torch.ones(SHAPE[:-1])))
+
+
+class TestPerturbations:
+    @pytest.mark.parametrize("size", [0.03, 0.3, 1.0])
+    def test_stay_on_the_simplex_of_what_is_active(self, size):
+        p, mask = drawn()
+        torch.manual_seed(0)
+        assert on_the_simplex(random_perturbation(p, mask, size), mask)
+        assert on_the_simplex(adversarial_perturbation(p, mask, size, lambda q: q.square().sum()), mask)
+
+    def test_of_size_zero_are_none(self):
+        p, mask = drawn()
+        assert torch.allclose(random_perturbation(p, mask, 0.0), p)
+
+    def test_random_ones_come_from_the_global_generator(self):
+        p, mask = drawn()
+        torch.manual_seed(3)
+        first, second = (random_perturbation(p, mask, 0.3) for _ in range(2))
+        torch.manual_seed(3)
+        assert torch.equal(random_perturbation(p, mask, 0.3), first) and not torch.equal(first, second)
+
+    def test_an_attack_raises_the_loss_more_than_chance_does(self):
+        p, mask = drawn()
+        slope = torch.randn(SHAPE, generator=torch.Generator().manual_seed(1))
+        torch.manual_seed(0)
+
+        def loss(q: torch.Tensor) -> torch.Tensor:
+            return (slope * q).sum()
+
+        attacked = float(loss(adversarial_perturbation(p, mask, 0.1, loss)))
+        by_chance = [float(loss(random_perturbation(p, mask, 0.1))) for _ in range(20)]
+        assert attacked > max(by_chance) > float(loss(p))
+
+    def test_an_attack_that_lowers_the_loss_is_taken_back(self):
+        p, mask = drawn()
+        calls = []
+
+        def falling(q: torch.Tensor) -> torch.Tensor:
+            calls.append(q)
+            return q.sum() - len(calls)
+
+        assert torch.equal(adversarial_perturbation(p, mask, 0.3, falling), p) and len(calls) == 9
+
+    def test_grow_linearly_over_the_budget(self):
+        assert perturbation_size(50, 100, 0.3) == pytest.approx(0.165)
+
+    def test_a_row_pushed_to_zero_becomes_its_former_largest_entry(self):
+        p = torch.tensor([[[-0.3, -0.1, -0.2]]])
+        assert onto_simplex(p, torch.tensor([[[True, False, True]]])).tolist() == [[[0.0, 0.0, 1.0]]]
+
+
+def test_beta_decay_pulls_at_what_leads_and_leaves_pruned_operations_alone():
+    p, mask = drawn()
+    alpha = torch.randn(SHAPE, requires_grad=True)
+    beta_decay(alpha, mask).backward()
+    expected = alpha.detach().masked_fill(~mask, -torch.inf).softmax(-1) / (SHAPE[0] * SHAPE[1])
+    assert torch.allclose(alpha.grad, expected)
+
+
+OPTIONS = {
+    "random": {"perturbation": "random"},
+    "adversarial": {"perturbation": "adversarial"},
+    "beta decay": {"beta_decay": 1.0},
+    "auxiliary skip": {"auxiliary_skip": True},
+    "no skips": {"max_skips": 0},
+}
+
+
+@pytest.mark.parametrize("option", OPTIONS.values(), ids=OPTIONS)
+class TestASearchWithAnOption:
+    def search(self, folder, option, **arguments):
+        plan = SearchPlan(epochs=5, iterations=2, warmup_epochs=1, **option)
+        network = tiny_network()
+        torch.manual_seed(5)
+        found = run_search(network, no_signal, batches(1), batches(2), plan, folder, device=CPU, **arguments)
+        return found, network
+
+    def test_differs_from_one_without(self, tmp_path, option):
+        for name in ("with", "without"):
+            (tmp_path / name).mkdir()
+        with_it, without = self.search(tmp_path / "with", option), self.search(tmp_path / "without", {})
+        same_alpha = torch.equal(with_it[1].cells.architecture.alpha, without[1].cells.architecture.alpha)
+        if "max_skips" in option:
+            assert same_alpha and "skip_connect" not in str(with_it[0].genotype.cells)
+        else:
+            assert not same_alpha
+
+    def test_resumed_is_the_uninterrupted_one(self, tmp_path, option):
+        for name in ("whole", "killed"):
+            (tmp_path / name).mkdir()
+        _, whole = self.search(tmp_path / "whole", option)
+        calls = []
+
+        def dying(line: str) -> None:
+            calls.append(line)
+            if len(calls) == 3:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            self.search(tmp_path / "killed", option, log=dying)
+        _, resumed = self.search(tmp_path / "killed", option, resume=True)
+        assert torch.equal(whole.cells.architecture.alpha, resumed.cells.architecture.alpha)
+        weights = zip(whole.cells.parameters(), resumed.cells.parameters(), strict=True)
+        assert all(torch.equal(a, b) for a, b in weights)
+
+
+def test_the_auxiliary_skip_adds_its_share_of_the_input_and_fades(tmp_path):
+    network = tiny_network()
+    seen = []
+    original = type(network.cells).forward
+
+    def watched(cells, *arguments):
+        seen.append(cells.auxiliary_skip)
+        return original(cells, *arguments)
+
+    type(network.cells).forward = watched
+    try:
+        plan = SearchPlan(epochs=4, iterations=1, warmup_epochs=1, auxiliary_skip=True)
+        run_search(network, no_signal, batches(1), batches(2), plan, tmp_path, device=CPU)
+    finally:
+        type(network.cells).forward = original
+    assert list(dict.fromkeys(seen)) == [1.0, 0.75, 0.5, 0.25]
