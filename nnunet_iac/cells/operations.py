@@ -89,10 +89,14 @@ class Stage:
 def channels_last(x: torch.Tensor) -> torch.Tensor:
     """Return ``x`` with the channels of a pixel side by side, where that pays: on a CPU.
 
-    Convolutions of few channels and pooling run about twice as fast there (``scripts/bench_step.py``).
+    Convolutions of few channels and pooling run about twice as fast there (``scripts/bench_step.py``). A batch of one
+    image is left as it is: for it, PyTorch's instance normalisation (2.15, CPU) returns a wrong gradient where the
+    gradient that comes in has the channels last and the image has not (``tests/cells/test_operations.py``).
     """
+    if x.device.type != "cpu" or x.shape[0] == 1:
+        return x
     formats = {4: torch.channels_last, 5: torch.channels_last_3d}
-    return x.contiguous(memory_format=formats[x.ndim]) if x.device.type == "cpu" else x
+    return x.contiguous(memory_format=formats[x.ndim])
 
 
 class Zero(nn.Module):

@@ -16,6 +16,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from nnunet_iac.search import ranks
+
 Batch = Mapping[str, Any]
 """A batch of nnU-Net: ``data`` ``(B, C, *spatial)`` and ``target``, a tensor or one for each output resolution."""
 Loss = Callable[[Any, Any], torch.Tensor]
@@ -67,7 +69,8 @@ def architecture_step(
     value = precision.loss_of(network, loss, batch)
     scale = precision.scaler.get_scale() if precision.scaler is not None else 1.0
     objective = value if penalty is None else value + penalty()
-    gradients = torch.autograd.grad(objective * scale, parameters)
+    gradients = [g.detach() for g in torch.autograd.grad(objective * scale, parameters)]
+    ranks.average(gradients)
     if all(bool(torch.isfinite(g).all()) for g in gradients):
         for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.grad = gradient / scale
@@ -75,7 +78,7 @@ def architecture_step(
         optimizer.zero_grad(set_to_none=True)
     elif precision.scaler is None:
         raise FloatingPointError("architecture gradients: expected finite numbers, got NaN or Inf")
-    return float(value.detach())
+    return _mean_over_ranks(value)
 
 
 def weight_step(
@@ -92,14 +95,27 @@ def weight_step(
     value = precision.loss_of(network, loss, batch)
     if precision.scaler is None:
         value.backward(inputs=parameters)
+        ranks.average(_gradients(parameters))
         norm = nn.utils.clip_grad_norm_(parameters, clip)
         if not bool(torch.isfinite(norm)):
             raise FloatingPointError("weight gradients: expected finite numbers, got NaN or Inf")
         optimizer.step()
     else:
         precision.scaler.scale(value).backward(inputs=parameters)
+        # Before the scale is taken away, so that all ranks see the same overflow.
+        ranks.average(_gradients(parameters))
         precision.scaler.unscale_(optimizer)
         nn.utils.clip_grad_norm_(parameters, clip)
         precision.scaler.step(optimizer)
         precision.scaler.update()
-    return float(value.detach())
+    return _mean_over_ranks(value)
+
+
+def _gradients(parameters: Sequence[nn.Parameter]) -> list[torch.Tensor]:
+    return [p.grad for p in parameters if p.grad is not None]
+
+
+def _mean_over_ranks(value: torch.Tensor) -> float:
+    value = value.detach().clone()
+    ranks.average([value])
+    return float(value)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 import torch
 
 from nnunet_iac.cells.discretise import top_edges
+from nnunet_iac.search import ranks
 from nnunet_iac.search.bilevel import Batch, Loss, Precision, architecture_step, weight_step
 from nnunet_iac.search.plan import SearchPlan
 from nnunet_iac.search.run import Run
@@ -99,7 +100,7 @@ def _weight_step(run: Run, loss: Loss, batch: Batch, plan: SearchPlan, precision
                 return precision.loss_of(run.network, loss, batch)
 
         perturbed = adversarial_perturbation(clean, mask, size, loss_at)
-    with architecture.using(perturbed):
+    with architecture.using(ranks.same(perturbed)):
         return weight_step(run.network, loss, batch, run.weights, precision)
 
 

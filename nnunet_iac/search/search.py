@@ -18,12 +18,13 @@ from nnunet_iac.cells.discretise import discretise
 from nnunet_iac.cells.genotype import OPERATIONS, Genotype, edges_of
 from nnunet_iac.cells.mixed import MixedCells
 from nnunet_iac.cells.network import CellUNet
+from nnunet_iac.search import ranks
 from nnunet_iac.search.bilevel import Batch, Loss, Precision
 from nnunet_iac.search.epoch import run_epoch
 from nnunet_iac.search.plan import SearchPlan
 from nnunet_iac.search.run import Run, start_run
 from nnunet_iac.search.state import load_state, save_state
-from nnunet_iac.search.trace import append_record, truncate_records
+from nnunet_iac.search.trace import EpochRecord, append_record, truncate_records
 
 TRACE = "search.jsonl"
 STATE = "search_state.pt"
@@ -74,7 +75,8 @@ def run_search(
     The network must carry :class:`~nnunet_iac.cells.mixed.MixedCells` and lie on ``device``; in mode ``frozen``
     its host must not require gradients. After every epoch one line goes to ``search.jsonl`` and the whole state to
     ``search_state.pt`` in ``folder``. A resumed search gives the genotype of an uninterrupted one, bit for bit,
-    where the batches do (CPU, same machine).
+    where the batches do (CPU, same machine). Several processes under ``torch.distributed`` search together, each with
+    its part of every batch: see :mod:`nnunet_iac.search.ranks`.
 
     Args:
         network: host with mixed cells.
@@ -98,48 +100,73 @@ def run_search(
         raise ValueError(
             "network: expected a frozen host in mode 'frozen', got one that trains; call freeze_host(True)"
         )
-    identity = {**(identity or {}), **asdict(plan)}
     run = start_run(network, network.cells, plan)
     precision = Precision.of(device)
+    files = _Files(folder, {**(identity or {}), **asdict(plan)}, plan)
     if resume and (folder / STATE).is_file():
-        run.restore(load_state(folder / STATE, identity), plan)
+        files.restore(run)
         log(f"search: resumed after epoch {run.epoch} of {plan.epochs}")
-    truncate_records(folder / TRACE, run.epoch)
-    save_state(folder / STATE, run.content(identity, plan))
+    files.start(run)
     streams = (weight_batches(run.batches), architecture_batches(run.batches))
-    with tqdm(total=plan.epochs, initial=run.epoch, desc="search", unit="epoch") as progress:
+    with tqdm(
+        total=plan.epochs, initial=run.epoch, desc="search", unit="epoch", disable=not ranks.is_first()
+    ) as progress:
         while run.epoch < plan.epochs and not run.decision.stop:
             try:
-                append_record(folder / TRACE, run_epoch(run, loss, streams, plan, precision))
+                files.append(run_epoch(run, loss, streams, plan, precision))
             except FloatingPointError as error:
-                _restore_once(run, error, folder, identity, plan, log)
+                _restore_once(run, error, files, log)
                 progress.n = run.epoch
                 continue
-            save_state(folder / STATE, run.content(identity, plan))
+            files.save(run)
             _say(run, plan, log)
             progress.update()
             progress.set_postfix_str(_summary(run))
     return _result(run, plan)
 
 
-def _restore_once(
-    run: Run,
-    error: FloatingPointError,
-    folder: Path,
-    identity: dict[str, Any],
-    plan: SearchPlan,
-    log: Callable[[str], None],
-) -> None:
+@dataclass(frozen=True)
+class _Files:
+    """The two files of a search: the first rank writes, all read."""
+
+    folder: Path
+    identity: dict[str, Any]
+    plan: SearchPlan
+
+    def start(self, run: Run) -> None:
+        """Make the files agree with where the search starts."""
+        ranks.wait()  # whoever still reads the old state
+        if ranks.is_first():
+            truncate_records(self.folder / TRACE, run.epoch)
+        self.save(run)
+
+    def append(self, record: EpochRecord) -> None:
+        """Write the line of an epoch."""
+        if ranks.is_first():
+            append_record(self.folder / TRACE, record)
+
+    def save(self, run: Run) -> None:
+        """Write the state."""
+        if ranks.is_first():
+            save_state(self.folder / STATE, run.content(self.identity, self.plan))
+        ranks.wait()
+
+    def restore(self, run: Run) -> None:
+        """Go back to the state on the disk."""
+        run.restore(load_state(self.folder / STATE, self.identity), self.plan)
+
+
+def _restore_once(run: Run, error: FloatingPointError, files: _Files, log: Callable[[str], None]) -> None:
     if run.restored:
         raise FloatingPointError(
             f"{error}; the last good epoch was restored once already. Look for NaN in the images, or search with a "
             "frozen host (search.host=frozen)"
         ) from error
     drawn = run.batches
-    run.restore(load_state(folder / STATE, identity), plan)
+    files.restore(run)
     # The batches that led here are not drawn again.
     run.batches, run.restored = drawn, True
-    save_state(folder / STATE, run.content(identity, plan))
+    files.save(run)
     log(f"search: {error}; restored the state after epoch {run.epoch} and go on with other batches")
 
 

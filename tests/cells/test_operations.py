@@ -6,7 +6,7 @@ from textbook_cell import NAMES
 from torch import nn
 
 from nnunet_iac.cells.genotype import OPERATIONS
-from nnunet_iac.cells.operations import Stage, make_operation
+from nnunet_iac.cells.operations import Stage, channels_last, make_operation
 
 CHANNELS = 4
 STAGES = {
@@ -146,3 +146,24 @@ def test_a_stage_without_normalisation_or_nonlinearity_has_none():
 def test_bad_values_are_named(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+class TestChannelsLast:
+    def test_is_for_more_than_one_image(self):
+        one, two = (channels_last(torch.randn(n, 4, 5, 6)) for n in (1, 2))
+        assert one.is_contiguous() and two.is_contiguous(memory_format=torch.channels_last)
+
+    def test_of_one_image_would_meet_a_wrong_gradient(self):
+        """Fails once PyTorch is right; then :func:`channels_last` needs no exception."""
+
+        def gradient(images: int, layout: torch.memory_format) -> torch.Tensor:
+            x = torch.randn(images, 8, 8, 8, generator=torch.Generator().manual_seed(0)).requires_grad_()
+            y = nn.functional.instance_norm(x)
+            looked_at = torch.randn(y.shape, generator=torch.Generator().manual_seed(1))
+            return torch.autograd.grad(y, x, looked_at.contiguous(memory_format=layout))[0]
+
+        agree = [
+            torch.allclose(gradient(n, torch.contiguous_format), gradient(n, torch.channels_last), atol=1e-5)
+            for n in (1, 2)
+        ]
+        assert agree == [False, True]

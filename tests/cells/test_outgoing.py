@@ -36,11 +36,12 @@ def edges_of(stage: Stage, channels: int, count: int = 3) -> list[EdgeOperations
 
 
 @pytest.mark.parametrize("active", ACTIVE.values(), ids=ACTIVE)
+@pytest.mark.parametrize("batch", [1, 2])
 @pytest.mark.parametrize("channels", [FEW, MANY])
 @pytest.mark.parametrize("stage", STAGES.values(), ids=STAGES)
-def test_together_is_one_by_one(stage, channels, active):
+def test_together_is_one_by_one(stage, channels, batch, active):
     edges = edges_of(stage, channels)
-    x = torch.randn(2, channels, *SHAPES[stage.dimension], dtype=torch.float64, requires_grad=True)
+    x = torch.randn(batch, channels, *SHAPES[stage.dimension], dtype=torch.float64, requires_grad=True)
     weights = torch.rand(3, len(OPERATIONS), dtype=torch.float64, requires_grad=True)
     leaves = [x, weights, *(p for edge in edges for p in edge.parameters())]
 

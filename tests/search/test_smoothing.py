@@ -80,7 +80,7 @@ class TestPerturbations:
 
 
 def test_beta_decay_pulls_at_what_leads_and_leaves_pruned_operations_alone():
-    p, mask = drawn()
+    _, mask = drawn()
     alpha = torch.randn(SHAPE, requires_grad=True)
     beta_decay(alpha, mask).backward()
     expected = alpha.detach().masked_fill(~mask, -torch.inf).softmax(-1) / (SHAPE[0] * SHAPE[1])

@@ -1,0 +1,72 @@
+"""Several processes that search together: the same network on each, parts of every batch, one decision for all.
+
+Outside of ``torch.distributed`` there is one rank, and all of this does nothing. Weights are drawn from one seed and
+gradients are averaged, so that weights and logits stay equal on all ranks; only the first writes files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.distributed as dist
+
+
+def count() -> int:
+    """Return the number of processes that search together.
+
+    Example:
+        >>> count(), is_first()
+        (1, True)
+    """
+    return dist.get_world_size() if _together() else 1
+
+
+def is_first() -> bool:
+    """Return whether this process writes the files."""
+    return not _together() or dist.get_rank() == 0
+
+
+def wait() -> None:
+    """Go on when all ranks are here, for instance because the first has written a file that all will read."""
+    if _together():
+        dist.barrier()
+
+
+def average(tensors: Sequence[torch.Tensor]) -> None:
+    """Replace each tensor by its mean over the ranks, in place; NaN and Inf of one rank reach all.
+
+    Args:
+        tensors: of one data type and device, of the same shapes on all ranks.
+
+    Example:
+        >>> gradient = torch.ones(3)
+        >>> average([gradient])
+        >>> gradient.tolist()
+        [1.0, 1.0, 1.0]
+    """
+    if not _together() or not tensors:
+        return
+    # One message instead of hundreds.
+    together = torch.cat([t.reshape(-1) for t in tensors])
+    dist.all_reduce(together)
+    together /= count()
+    for tensor, mean in zip(tensors, together.split([t.numel() for t in tensors]), strict=True):
+        tensor.copy_(mean.view_as(tensor))
+
+
+def same(tensor: torch.Tensor) -> torch.Tensor:
+    """Return the first rank's value of a tensor on every rank.
+
+    Example:
+        >>> same(torch.tensor([1.0])).tolist()
+        [1.0]
+    """
+    if _together():
+        tensor = tensor.contiguous()
+        dist.broadcast(tensor, src=0)
+    return tensor
+
+
+def _together() -> bool:
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
