@@ -41,11 +41,11 @@ def test_wheel_holds_trainers_and_type_marker(tmp_path: Path) -> None:
 
 def test_trainers_folder_holds_one_class_for_each_file() -> None:
     for path in trainers_folder().glob("nnUNet*.py"):
-        assert f"class {path.stem}(IACTrainer):" in path.read_text(encoding="utf-8")
+        assert re.search(rf"class {path.stem}\((IAC|Baseline)Trainer\):", path.read_text(encoding="utf-8"))
 
 
 def test_readme_lists_every_trainer() -> None:
-    named = set(re.findall(r"`(nnUNetTrainerIAC\w*)`", README))
+    named = set(re.findall(r"`(nnUNetTrainer(?:IAC|Attention|Dense)\w*)`", README))
     assert named == {p.stem for p in (ROOT / "trainers").glob("nnUNet*.py")}
 
 
@@ -55,7 +55,7 @@ def test_ci_runs_the_test_command_of_the_readme() -> None:
     assert command in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("line", re.findall(r"nnunet-iac (?:configure|report|doctor|demo|trainers)[^`#\n&)]*", README))
+@pytest.mark.parametrize("line", re.findall(r"nnunet-iac (?:configure|report|compare|doctor|demo|trainers)[^`#\n&)]*", README))
 def test_readme_commands_parse(line: str) -> None:
     words = line.split()[1:]
     if words == ["configure", "--list"]:

@@ -16,6 +16,7 @@ from nnunet_iac.cells.genotype import Genotype
 from nnunet_iac.cells.mixed import MixedCells
 from nnunet_iac.cells.network import CellUNet
 from nnunet_iac.nnunet.settings import Settings
+from nnunet_iac.search import ranks
 from nnunet_iac.search.bilevel import Loss
 from nnunet_iac.search.search import STATE, TRACE, SearchPlan, SearchResult, run_search
 
@@ -118,7 +119,8 @@ def search_cells(
         network.freeze_host(False)
         network.load_state_dict(before)
     log(f"search: {result.message}")
-    write_json(folder / RESULT, _record(result, settings, plan, host_checkpoint, data))
+    if ranks.is_first():
+        write_json(folder / RESULT, _record(result, settings, plan, host_checkpoint, data))
     return result.genotype
 
 

@@ -7,10 +7,12 @@ the found cells in.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
 import torch
+import torch.distributed as distributed
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 from torch._dynamo import OptimizedModule
@@ -23,7 +25,7 @@ from nnunet_iac.nnunet.cell_search import seeded_cells
 from nnunet_iac.nnunet.host_source import HostSource, load_host_source
 from nnunet_iac.nnunet.hosts import read_checkpoint
 from nnunet_iac.nnunet.model_folder import stored_genotype
-from nnunet_iac.nnunet.plans import configuration_of, genotype_of, with_genotype
+from nnunet_iac.nnunet.plans import Plans, configuration_of, genotype_of, with_genotype
 from nnunet_iac.nnunet.recipe import Recipe
 from nnunet_iac.nnunet.schedule import FINE_TUNING, carry_momentum, make_optimizer
 from nnunet_iac.nnunet.settings import Settings
@@ -84,28 +86,25 @@ class CellTrainer(nnUNetTrainer):
     # --- the network --------------------------------------------------------------------------------------------
 
     def initialize(self) -> None:
-        """Build the host from a seeded draw; cells come later, except under DDP, where they are known.
+        """Build the host from a seeded draw; cells come later, except under DDP where they are known already.
 
         Raises:
-            NotImplementedError: if cells would be searched for, or drawn, on several GPUs.
             ValueError: if the plans carry cells that this trainer is not for.
         """
-        if self.is_ddp and self.genotype is None and self.recipe.cells in ("search", "random"):
-            raise NotImplementedError(
-                "-num_gpus: expected 1 while the cells are not known yet, got more; search on one GPU "
-                "(nnUNetTrainerIACSearch), then train the found plans on all of them with -p <plans>_iac"
-            )
         if self.genotype is not None and self.recipe.cells not in ("search", self.genotype.kind):
             raise ValueError(
                 f"plans: expected plans without cells for {type(self).__name__}, got {self.genotype.kind} cells in "
                 f"{self.plans_manager.plans_name}; give the plans that these were derived from with -p"
             )
         torch.manual_seed(self.settings.search.seed)
-        genotype = self.genotype if self.is_ddp and self.genotype is not None else Genotype.identity()
-        plans = with_genotype(self.plans_manager.plans, self.configuration_name, genotype)
-        self.configuration_manager = PlansManager(plans).get_configuration(self.configuration_name)
+        self.configuration_manager = PlansManager(self._plans_at_start()).get_configuration(self.configuration_name)
         super().initialize()
         self._fresh_host = self.cell_network.host_digest()
+
+    def _plans_at_start(self) -> Plans:
+        """Return the plans of the network that is built first."""
+        genotype = self.genotype if self.is_ddp and self.genotype is not None else Genotype.identity()
+        return with_genotype(self.plans_manager.plans, self.configuration_name, genotype)
 
     @property
     def cell_network(self) -> CellUNet:
@@ -160,8 +159,16 @@ class CellTrainer(nnUNetTrainer):
     def _adopt_shared_genotype(self) -> None:
         """Take the genotype that another fold of this model, or this run before it was killed, has stored."""
         if self.genotype is None and self.recipe.cells != "none":
-            self._adopt(stored_genotype(self._model_folder, self.configuration_name))
+            self._adopt(self._of_first_rank(lambda: stored_genotype(self._model_folder, self.configuration_name)))
             self._shared_genotype = self.genotype is not None
+
+    def _of_first_rank(self, read: Callable[[], Any]) -> Any:
+        """Return what the first rank reads, so that all ranks go the same way."""
+        if not self.is_ddp:
+            return read()
+        found = [read() if self.local_rank == 0 else None]
+        distributed.broadcast_object_list(found, src=0)
+        return found[0]
 
     def _adopt(self, genotype: Genotype | None) -> None:
         """Put a genotype into the plans that checkpoints and the model folder carry."""
@@ -181,13 +188,23 @@ class CellTrainer(nnUNetTrainer):
         network.implant(cells.to(self.device))
         network.genotype = self.genotype
         self.configuration_manager = self.plans_manager.get_configuration(self.configuration_name)
-        self.network = torch.compile(network) if self._do_i_compile() else network
         before = self.optimizer
         self.optimizer, self.lr_scheduler = self.configure_optimizers()
+        # After the optimisers: DDP asks which parameters are trained when it is made.
+        self.network = self._wrapped(network)
         if self.recipe.host == "train":
             carry_momentum(before, self.optimizer)
         count = sum(p.numel() for p in cells.parameters())
         self.print_to_log_file(f"Implanted {self.genotype.kind} cells, {count} parameters; the logits are unchanged.")
+
+    def _wrapped(self, network: Any) -> Any:
+        """Return the network compiled and under DDP, as nnU-Net's ``initialize`` does."""
+        if self._do_i_compile():
+            network = torch.compile(network)
+        if self.is_ddp:
+            devices = [self.local_rank] if self.device.type == "cuda" else None
+            network = DistributedDataParallel(network, device_ids=devices)
+        return network
 
     # --- data ---------------------------------------------------------------------------------------------------
 

@@ -90,13 +90,34 @@ def with_genotype(plans: Plans, configuration: str, genotype: Genotype) -> Plans
     Raises:
         ValueError: if the host is unknown or the genotype does not fit it.
     """
+    result = with_network(plans, configuration, NETWORK, genotype=genotype.to_dict())
+    genotype.check_levels(int(configuration_of(result, configuration)["architecture"]["arch_kwargs"]["n_stages"]) - 1)
+    return result
+
+
+def with_network(plans: Plans, configuration: str, network: str, **more: Any) -> Plans:
+    """Return a copy of the plans whose configuration names another network around the same host.
+
+    Args:
+        plans: with a stock host, or with this very network (whose arguments ``more`` replaces).
+        configuration: the configuration that gets the network.
+        network: dotted name of a class that takes the host's arguments and the host's class as ``backbone``.
+        **more: its other arguments, as JSON has them.
+
+    Raises:
+        ValueError: if the host is unknown, or in the plans inside a network that is not this one.
+    """
     architecture = configuration_of(plans, configuration)["architecture"]
-    arguments = architecture["arch_kwargs"]
-    backbone = arguments.pop("backbone", architecture["network_class_name"])
+    arguments, planned = architecture["arch_kwargs"], architecture["network_class_name"]
+    if planned != network and "backbone" in arguments:
+        raise ValueError(
+            f"plans: expected a stock host in {configuration}, got {planned}; "
+            "give the plans that these were derived from with -p"
+        )
+    backbone = arguments.pop("backbone", planned)
     host_class(backbone)
-    genotype.check_levels(int(arguments["n_stages"]) - 1)
-    arguments.update(backbone=backbone, genotype=genotype.to_dict())
-    architecture["network_class_name"] = NETWORK
+    arguments.update(backbone=backbone, **more)
+    architecture["network_class_name"] = network
     result = deepcopy(plans)
     # The whole architecture, because nnU-Net merges inherited configurations one level deep.
     result["configurations"][configuration]["architecture"] = architecture

@@ -58,7 +58,7 @@ class IACTrainer(CellTrainer):
             output_plans_path(self.preprocessed_dataset_folder_base, self.plans_manager.plans, self.configuration_name)
         if self.recipe.cells == "search" and self.genotype is None:
             search_data(self, self.settings)
-            if not self.resume:
+            if not self.resume and self.local_rank == 0:
                 # Now, not when the search starts: killed before that and continued, this run must not take it up.
                 set_aside(self._fold_folder, self.print_to_log_file)
         self._settle_host()
@@ -175,6 +175,8 @@ class IACTrainer(CellTrainer):
         if self.recipe.cells != "search":
             return control_genotype(self.recipe.cells, self.settings, levels=len(self.cell_network.stages))
         source = self.host_source
+        # The ranks of a search average its gradients themselves; see nnunet_iac.search.ranks.
+        self.network = self.cell_network if self.is_ddp else self.network
         return search_cells(
             self.cell_network,
             self.loss,
@@ -189,10 +191,11 @@ class IACTrainer(CellTrainer):
         )
 
     def _finish_search_only(self) -> None:
-        path = write_search_plans(
-            self.preprocessed_dataset_folder_base, self.plans_manager.plans, self.configuration_name, self.genotype
-        )
-        self.print_to_log_file(f"Wrote {path}. Train it with nnUNetv2_train … -p {path.stem}, with any trainer.")
+        if self.local_rank == 0:
+            path = write_search_plans(
+                self.preprocessed_dataset_folder_base, self.plans_manager.plans, self.configuration_name, self.genotype
+            )
+            self.print_to_log_file(f"Wrote {path}. Train it with nnUNetv2_train … -p {path.stem}, with any trainer.")
         for stream in (self.dataloader_train, self.dataloader_val):
             if hasattr(stream, "_finish"):
                 stream._finish()

@@ -80,10 +80,10 @@ def read_plans(model: Path, configuration: str | None) -> PlansFacts:
 
 
 def carries_cells(model: Path) -> bool:
-    """Return whether the network of a model folder is built with cells; False without a readable plans file."""
+    """Return whether the network of a model folder is one of ours; False without a readable plans file."""
     name = ModelName.of(model)
     try:
-        return read_plans(model, name.configuration if name else None).network_class == NETWORK_CLASS
+        return str(read_plans(model, name.configuration if name else None).network_class).startswith("nnunet_iac.")
     except ValueError:
         return False
 

@@ -16,6 +16,7 @@ from nnunet_iac.cells.genotype import Genotype
 from nnunet_iac.nnunet.hosts import read_checkpoint
 from nnunet_iac.nnunet.plans import read_plans, with_genotype, write_plans
 from nnunet_iac.nnunet.trainers import IACTrainer
+from nnunet_iac.search import epoch as search_epoch
 from nnunet_iac.search import search
 
 
@@ -58,7 +59,7 @@ class TestNaN:
     def test_once_in_the_search_costs_that_epoch_only(
         self, tiny: Folders, monkeypatch: pytest.MonkeyPatch, step: str
     ) -> None:
-        poison(monkeypatch, search, step, {2})
+        poison(monkeypatch, search_epoch, step, {2})
 
         train("nnUNetTrainerIAC")
 
@@ -70,7 +71,7 @@ class TestNaN:
     def test_again_in_the_search_stops_it_with_a_remedy_and_the_host_is_kept(
         self, tiny: Folders, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        poison(monkeypatch, search, "weight_step", set(range(2, 50)))
+        poison(monkeypatch, search_epoch, "weight_step", set(range(2, 50)))
 
         with pytest.raises(FloatingPointError, match="Look for NaN in the images"):
             train("nnUNetTrainerIAC")

@@ -1,19 +1,70 @@
-"""-num_gpus above 1: the search is refused, and no rank waits for another's lock."""
+"""-num_gpus above 1, with two gloo processes on the CPU in the place of two GPUs."""
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
 import pytest
+import torch
 from nnunet_folders import Folders
-from tiny_dataset import make_trainer
+from tiny_dataset import environment, equal, final_weights, make_trainer
+
+from nnunet_iac.nnunet.trainers import IACTrainer
+
+TIMEOUT = 280
 
 
-@pytest.mark.parametrize("trainer", ["nnUNetTrainerIAC", "nnUNetTrainerIACSearch", "nnUNetTrainerIACRandom"])
-def test_looking_for_cells_on_several_gpus_is_refused(tiny: Folders, trainer: str) -> None:
-    built = make_trainer(trainer)
-    built.is_ddp = True
+def train_rank(name: str, rank: int, store: Path) -> None:
+    """What nnU-Net's ``run_ddp`` does in one of two processes, with gloo and the CPU in the place of CUDA."""
+    import nnunetv2.training.nnUNetTrainer.nnUNetTrainer as nnunet
 
-    with pytest.raises(NotImplementedError, match="-num_gpus: expected 1"):
-        built.initialize()
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
+    nnunet.DDP = lambda network, device_ids: torch.nn.parallel.DistributedDataParallel(network)
+    trainer = make_trainer(name)
+    trainer.device = torch.device("cpu")
+    trainer.grad_scaler = None
+    trainer.run_training()
+    weights = {key: value.clone() for key, value in trainer.cell_network.state_dict().items()}
+    torch.save({"weights": weights, "genotype": trainer.genotype.to_dict()}, f"{store}.rank{rank}")
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize("trainer", ["nnUNetTrainerIAC", "nnUNetTrainerIACRandom"])
+def test_two_ranks_search_and_train_as_one(tiny: Folders, tmp_path: Path, trainer: str) -> None:
+    script = "import sys; from pathlib import Path; from test_several_gpus import train_rank; "
+    script += "train_rank(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]))"
+    words = [sys.executable, "-c", script, trainer]
+    started = [
+        subprocess.Popen(
+            [*words, str(rank), str(tmp_path / "store")],
+            env=environment(tiny.base, nnUNet_n_proc_DA="0"),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for rank in (0, 1)
+    ]
+    try:
+        outputs = [process.communicate(timeout=TIMEOUT)[0] for process in started]
+    finally:
+        for process in started:
+            process.kill()
+    assert [process.returncode for process in started] == [0, 0], "\n".join(o[-3000:] for o in outputs)
+
+    first, second = (torch.load(tmp_path / f"store.rank{rank}") for rank in (0, 1))
+    assert first["genotype"] == second["genotype"] and equal(first["weights"], second["weights"])
+    assert any(key.startswith("cells.") for key in first["weights"])
+    fold = tiny.results / f"{trainer}__tiny__2d" / "fold_0"
+    assert equal(final_weights(fold), first["weights"])
+    assert json.loads((fold.parent / "genotype.json").read_text())["2d"] == first["genotype"]
+    if trainer == "nnUNetTrainerIAC":
+        lines = [json.loads(line)["epoch"] for line in (fold / "search.jsonl").read_text().splitlines()]
+        assert lines == [0, 1, 2, 3]
 
 
 def test_only_the_first_rank_takes_locks(tiny: Folders) -> None:
@@ -23,3 +74,15 @@ def test_only_the_first_rank_takes_locks(tiny: Folders) -> None:
     first = make_trainer("nnUNetTrainerIAC")
     with first._locked("plans.lock", "first"), second._locked("plans.lock", "second"):
         assert (tiny.results / "nnUNetTrainerIAC__tiny__2d" / "plans.lock").exists()
+
+
+def test_all_ranks_read_what_the_first_one_reads(tiny: Folders, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer: IACTrainer = make_trainer("nnUNetTrainerIAC")
+    trainer.is_ddp, trainer.local_rank = True, 1
+
+    def broadcast(found: list[object], src: int) -> None:
+        assert found == [None] and src == 0
+        found[0] = "of the first"
+
+    monkeypatch.setattr(torch.distributed, "broadcast_object_list", broadcast)
+    assert trainer._of_first_rank(partial(pytest.fail, "a second rank read")) == "of the first"

@@ -1,0 +1,1 @@
+"""Baselines: other known skip connections around the same host, to measure cells against."""
