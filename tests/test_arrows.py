@@ -18,8 +18,10 @@ FILES = sorted([*PACKAGE.rglob("*.py"), *(ROOT / "trainers").glob("*.py")])
 ALLOWED = {
     "cells": {"cells", "atomic"},
     "search": {"cells", "search", "atomic"},
-    "nnunet": {"cells", "search", "nnunet", "atomic"},
-    "reports": {"reports", "cells", "atomic"},
+    "baselines": {"baselines", "cells"},
+    "statistics": {"statistics"},
+    "nnunet": {"cells", "search", "statistics", "nnunet", "atomic"},
+    "reports": {"reports", "cells", "statistics", "atomic"},
     "trainers": {"nnunet"},
 }
 """What each folder may import of the package; ``cli`` and the modules at the top are read below."""
@@ -27,6 +29,8 @@ ALLOWED = {
 FORBIDDEN = {
     "cells": {"nnunetv2", "SimpleITK", "batchgenerators"},
     "search": {"nnunetv2", "SimpleITK", "batchgenerators"},
+    "baselines": {"nnunetv2", "SimpleITK", "batchgenerators"},
+    "statistics": {"nnunetv2", "SimpleITK", "batchgenerators"},
     "reports": {"nnunetv2", "torch"},
     "cli": {"nnunetv2", "torch", "matplotlib", "SimpleITK"},
     ".": {"nnunetv2", "torch"},

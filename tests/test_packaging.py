@@ -55,7 +55,10 @@ def test_ci_runs_the_test_command_of_the_readme() -> None:
     assert command in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("line", re.findall(r"nnunet-iac (?:configure|report|compare|doctor|demo|trainers)[^`#\n&)]*", README))
+COMMANDS = r"nnunet-iac (?:configure|report|compare|doctor|demo|trainers)[^`#\n&)]*"
+
+
+@pytest.mark.parametrize("line", re.findall(COMMANDS, README))
 def test_readme_commands_parse(line: str) -> None:
     words = line.split()[1:]
     if words == ["configure", "--list"]:

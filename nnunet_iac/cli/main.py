@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import Protocol, cast
 
-COMMANDS = ("trainers", "doctor", "configure", "report", "demo")
+COMMANDS = ("trainers", "doctor", "configure", "report", "compare", "demo")
 """Names of the sub-commands; each is a module of :mod:`nnunet_iac.cli` with the same name."""
 
 

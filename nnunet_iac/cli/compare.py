@@ -1,0 +1,143 @@
+"""``nnunet-iac compare``: Dice and HD95 of several models against a control, patient by patient."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from nnunet_iac.nnunet.predictions import Arm
+    from nnunet_iac.nnunet.references import Cohort, Sources
+    from nnunet_iac.reports.comparison import Comparison
+    from nnunet_iac.statistics.patients import Metric
+
+HELP = "compare models patient by patient: Dice and HD95, confidence intervals, tests, non-inferiority"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the folders, their names, the margin, the references and the output."""
+    parser.add_argument(
+        "folders",
+        metavar="FOLDER",
+        nargs="+",
+        help="the control, then the others: fold folders, model folders (all their folds) or folders of masks; "
+        "several seeds of one method joined by commas",
+    )
+    parser.add_argument("--names", nargs="+", metavar="NAME", help="one name for each FOLDER (after the folders)")
+    parser.add_argument(
+        "--margin",
+        type=float,
+        default=1.0,
+        metavar="M",
+        help="loss that would not matter: points of Dice, and mm of HD95 without --margin-hd95 (default: %(default)s)",
+    )
+    parser.add_argument("--margin-hd95", type=float, metavar="MM", help="margin of HD95, if it is another number")
+    parser.add_argument(
+        "--reference", type=Path, metavar="FOLDER", help="reference masks (default: the data set's gt_segmentations)"
+    )
+    parser.add_argument(
+        "--common", action="store_true", help="leave out patients that an arm lacks instead of refusing"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the bootstrap (default: %(default)s)")
+    parser.add_argument("-np", type=int, default=1, metavar="N", help="processes that measure (default: %(default)s)")
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="FOLDER",
+        help="write compare.md, .csv, .png and compare_statistics.csv here",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure, compare, print the table; everything is found and checked before the first mask is read.
+
+    Raises:
+        ValueError: if arms, classes, patients or masks do not fit.
+        FileNotFoundError: if folders, references or ``dataset.json`` are missing.
+    """
+    from nnunet_iac.nnunet.predictions import find_arms
+    from nnunet_iac.nnunet.references import find_cohort, find_sources
+    from nnunet_iac.reports.comparison import comparison_markdown
+
+    margins = (args.margin, args.margin if args.margin_hd95 is None else args.margin_hd95)
+    if not all(0 < margin < float("inf") for margin in margins):
+        raise ValueError(f"--margin: expected positive numbers, got {margins}; it is the loss that would not matter")
+    if args.output is not None and args.output.exists() and not args.output.is_dir():
+        raise ValueError(f"--output: expected a folder, {args.output} is a file; give another name")
+    arms = find_arms(args.folders, args.names)
+    sources = find_sources(arms, args.reference)
+    masks = {(arm.name, index): run.masks(sources.labels.ending) for arm in arms for index, run in enumerate(arm.runs)}
+    by_name = {f"{name}, run {index + 1}" if index else name: files for (name, index), files in masks.items()}
+    cohort = find_cohort(by_name, sources.datasets, common=args.common)
+    comparison = _compare(arms, masks, cohort, sources, margins, args)
+    print(comparison_markdown(comparison), end="")
+    if args.output is not None:
+        _write(comparison, args.output)
+        print(f"\nwritten to {args.output}")
+    return 0
+
+
+def _compare(
+    arms: tuple[Arm, ...],
+    masks: dict[tuple[str, int], dict[str, Path]],
+    cohort: Cohort,
+    sources: Sources,
+    margins: tuple[float, float],
+    args: argparse.Namespace,
+) -> Comparison:
+    from tqdm import tqdm
+
+    from nnunet_iac.nnunet.masks import measure_all
+    from nnunet_iac.nnunet.references import reference_masks
+    from nnunet_iac.reports.comparison import build_comparison
+    from nnunet_iac.statistics.patients import patient_scores
+
+    references = reference_masks(cohort, sources)
+    keys = [(run, case) for run in masks for case in references]
+    pairs = [(masks[run][case], references[case]) for run, case in keys]
+    progress = tqdm(measure_all(pairs, sources.labels, args.np), "measuring", len(pairs), leave=False, disable=None)
+    measured = dict(zip(keys, progress, strict=True))
+    units = {one.unit for one in measured.values()}
+    if len(units) > 1:
+        raise ValueError(
+            "masks: expected a spacing for all or for none, got both; is a .json file beside a TIFF missing?"
+        )
+    runs = {
+        arm.name: [
+            {case: measured[(arm.name, index), case].agreements for case in references}
+            for index in range(len(arm.runs))
+        ]
+        for arm in arms
+    }
+    scores = patient_scores(runs, cohort.patients, list(sources.labels.classes))
+    both: dict[Metric, float] = {"dice": margins[0], "hd95": margins[1]}
+    notes = _notes(arms, cohort, sources, len(references))
+    return build_comparison(scores, margins=both, unit=units.pop(), notes=notes, seed=args.seed)
+
+
+def _notes(arms: tuple[Arm, ...], cohort: Cohort, sources: Sources, cases: int) -> list[str]:
+    folders = "; ".join(f"{arm.name} = {', '.join(run.label for run in arm.runs)}" for arm in arms)
+    known = f"patients as {cohort.source} says" if cohort.source else "no patient_groups.json: every case is a patient"
+    lines = [
+        f"Arms: {folders}.",
+        f"{cases} cases of {len(cohort.patients)} patients ({known}); references: {sources.references}.",
+        f"Classes: {', '.join(sources.labels.classes)}.",
+    ]
+    if cohort.dropped:
+        lines.append(f"Patients left out with --common, because an arm lacks a case of them: {len(cohort.dropped)}.")
+    return lines
+
+
+def _write(comparison: Comparison, folder: Path) -> None:
+    from nnunet_iac.atomic import write_bytes, write_text
+    from nnunet_iac.reports.comparison import comparison_markdown, statistics_csv, values_csv
+    from nnunet_iac.reports.comparison_figure import comparison_png
+
+    drawn = comparison_png(comparison)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(folder / "compare.csv", values_csv(comparison))
+    write_text(folder / "compare_statistics.csv", statistics_csv(comparison))
+    write_bytes(folder / "compare.png", drawn)
+    write_text(folder / "compare.md", comparison_markdown(comparison))

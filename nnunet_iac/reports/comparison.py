@@ -1,0 +1,226 @@
+"""A comparison of arms with a control as plain records, a Markdown table and CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nnunet_iac.statistics.paired import FEW, PairedResult, compare_with_control
+from nnunet_iac.statistics.patients import METRICS, Metric, PatientScores, mean_over_classes
+
+MEAN = "mean of classes"
+"""Name of the mean over classes, where a class is named."""
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """One arm, one class or their mean, one metric.
+
+    Attributes:
+        metric: what was measured.
+        structure: name of the class, or :data:`MEAN`.
+        arm: name.
+        values: ``(p,)``, of the patients that have this class.
+        differences: ``(p,)``, ``arm - control``.
+        result: None for the control, and where less than two patients have the class.
+    """
+
+    metric: Metric
+    structure: str
+    arm: str
+    values: NDArray[np.float64]
+    differences: NDArray[np.float64]
+    result: PairedResult | None
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """Everything that is printed, written and drawn.
+
+    Attributes:
+        scores: values of each arm, patient and class.
+        rows: for each metric, the mean of classes and then each class, every arm.
+        unit: of HD95.
+        notes: what a reader must know: where references and patients come from, who was left out.
+    """
+
+    scores: PatientScores
+    rows: tuple[Row, ...]
+    unit: str
+    notes: tuple[str, ...] = ()
+
+    def main_rows(self, metric: Metric) -> tuple[Row, ...]:
+        """Return the rows of the mean over classes, the control first."""
+        return tuple(row for row in self.rows if row.metric == metric and row.structure == MEAN)
+
+
+def build_comparison(
+    scores: PatientScores,
+    *,
+    margins: Mapping[Metric, float],
+    unit: str,
+    notes: Sequence[str] = (),
+    seed: int = 0,
+) -> Comparison:
+    """Compare every arm with the first one: the mean over classes, then each class.
+
+    Holm's correction is over the arms within one metric and one class (our choice: Dice and HD95 are read as two
+    answers, and with two arms nothing is corrected).
+
+    Raises:
+        ValueError: for a margin that is not positive, or less than two patients with any class.
+    """
+    if len(scores.paired("dice")[0]) < 2:
+        raise ValueError("patients: expected at least two with a structure in a mask, got fewer; nothing to compare")
+    structures = [(MEAN, None), *((name, index) for index, name in enumerate(scores.classes))]
+    rows = [
+        row
+        for metric in METRICS
+        for name, index in structures
+        for row in _rows(scores, metric, name, scores.paired(metric, index), margins[metric], seed)
+    ]
+    return Comparison(scores, tuple(rows), unit, tuple(notes))
+
+
+def comparison_markdown(comparison: Comparison) -> str:
+    """Return one table for each metric, of the mean over classes, and the notes."""
+    parts = [_metric_table(comparison, metric) for metric in METRICS]
+    return "\n\n".join([*parts, "\n".join(f"- {note}" for note in (*comparison.notes, *_reading(comparison)))]) + "\n"
+
+
+def values_csv(comparison: Comparison) -> str:
+    """Return one line for each arm, patient, class (and their mean) and metric.
+
+    ``cases`` is the number of the patient's cases in which the class counts; with 0 the value is empty.
+    """
+    scores = comparison.scores
+    lines: list[Sequence[object]] = [("arm", "patient", "class", "metric", "unit", "cases", "value")]
+    for metric in METRICS:
+        table = scores.values[metric]
+        columns = np.concatenate([table, mean_over_classes(table)[..., None]], axis=-1)
+        lines.extend(
+            (arm, patient, name, metric, _unit(comparison, metric), scores.cases[p, k], _number(columns[a, p, k]))
+            for a, arm in enumerate(scores.arms)
+            for p, patient in enumerate(scores.patients)
+            for k, name in enumerate((*scores.classes, MEAN))
+        )
+    return _csv(lines)
+
+
+def statistics_csv(comparison: Comparison) -> str:
+    """Return one line for each metric, class (and their mean) and arm: everything the table has, unrounded."""
+    columns = "metric unit class arm patients mean median difference ci_low ci_high p p_holm margin bound non_inferior"
+    lines: list[Sequence[object]] = [columns.split()]
+    for row in comparison.rows:
+        unit = _unit(comparison, row.metric)
+        middle = (_number(row.values.mean()), _number(np.median(row.values))) if len(row.values) else ("", "")
+        found: tuple[object, ...] = ("",) * 8
+        if (result := row.result) is not None:
+            numbers = (result.difference, result.interval.low, result.interval.high, result.p_value, result.holm)
+            found = (*map(_number, (*numbers, result.margin, result.bound)), "yes" if result.non_inferior else "no")
+        lines.append((row.metric, unit, row.structure, row.arm, len(row.values), *middle, *found))
+    return _csv(lines)
+
+
+def metric_title(comparison: Comparison, metric: Metric) -> str:
+    """Return the metric with its unit, as in headings and at axes."""
+    return "Dice (points, 0 to 100)" if metric == "dice" else f"HD95 ({comparison.unit})"
+
+
+def _rows(
+    scores: PatientScores, metric: Metric, name: str, paired: NDArray[np.float64], margin: float, seed: int
+) -> list[Row]:
+    results: Iterable[PairedResult | None] = (None,) * (len(scores.arms) - 1)
+    if paired.shape[1] >= 2:
+        results = compare_with_control(
+            paired[0], paired[1:], margin=margin, higher_is_better=metric == "dice", seed=seed
+        )
+    return [
+        Row(metric, name, arm, values, values - paired[0], result)
+        for arm, values, result in zip(scores.arms, paired, (None, *results), strict=True)
+    ]
+
+
+def _metric_table(comparison: Comparison, metric: Metric) -> str:
+    rows = comparison.main_rows(metric)
+    scores = comparison.scores
+    head = ["arm", "mean", "median", "difference to the control [95 % CI]", "p", "p (Holm)"]
+    head += [f"non-inferior by {_margin(rows):g} (bound)", "both empty", "one empty"]
+    lines = [f"**{metric_title(comparison, metric)}, {MEAN}, {len(rows[0].values)} patients**", "", _line(head)]
+    lines.append(_line(["---"] * len(head)))
+    for row, both, one in zip(rows, scores.both_empty, scores.one_empty, strict=True):
+        cells = [row.arm, f"{row.values.mean():.2f}", f"{np.median(row.values):.2f}", *_result_cells(row.result)]
+        lines.append(_line([*cells, str(both), str(one)]))
+    return "\n".join(lines)
+
+
+def _result_cells(result: PairedResult | None) -> list[str]:
+    if result is None:
+        return ["control", "", "", ""]
+    low, high = result.interval.low, result.interval.high
+    verdict = "yes" if result.non_inferior else "no"
+    return [
+        f"{result.difference:+.2f} [{low:+.2f}, {high:+.2f}]",
+        _p(result.p_value),
+        _p(result.holm),
+        f"{verdict} ({result.bound:+.2f})",
+    ]
+
+
+def _reading(comparison: Comparison) -> list[str]:
+    """Return what the columns mean, where that is our choice, and what the seeds gave."""
+    scores = comparison.scores
+    patients = len(comparison.main_rows("dice")[0].values)
+    lines = [
+        "CI: BCa bootstrap of the mean paired difference over patients. p: Wilcoxon signed-rank, two-sided; the "
+        f"smallest that {patients} patients allow is {_p(2.0 ** (1 - patients))}. Holm: over the arms, each metric by "
+        "itself. Bound: one-sided 95 %, not corrected.",
+        "Both empty, one empty: classes of cases, over all runs of the arm. One empty: Dice 0, HD95 the diagonal of "
+        f"the image. Left out in every arm, because all masks are empty: {scores.left_out}; where only some arms "
+        "predict something into an empty reference, the others get Dice 100 and HD95 0.",
+    ]
+    if (absent := len(scores.patients) - patients) > 0:
+        lines.append(f"Patients without any structure in any mask, not in the table: {absent}.")
+    if patients < FEW:
+        lines.append(
+            f"With less than {FEW} patients intervals and bounds are too narrow (normal differences: 95 % intervals "
+            "cover 79 % with 4 patients, 89 % with 10, 93 % with 20)."
+        )
+    if comparison.unit != "mm":
+        lines.append(f"The images have no spacing: HD95 is in {comparison.unit}.")
+    for arm, dice, hd95 in zip(scores.arms, scores.run_means["dice"], scores.run_means["hd95"], strict=True):
+        if len(dice) > 1:
+            single = ", ".join(f"{d:.2f} / {h:.2f}" for d, h in zip(dice, hd95, strict=True))
+            lines.append(f"{arm}: {len(dice)} runs, Dice / HD95 {single}; their scatter is not in the interval.")
+    return lines
+
+
+def _margin(rows: Sequence[Row]) -> float:
+    return next(row.result.margin for row in rows if row.result is not None)
+
+
+def _unit(comparison: Comparison, metric: Metric) -> str:
+    return "points" if metric == "dice" else comparison.unit
+
+
+def _p(value: float) -> str:
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _number(value: float) -> str:
+    return f"{value:.10g}" if np.isfinite(value) else ""
+
+
+def _line(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+
+
+def _csv(lines: Iterable[Sequence[object]]) -> str:
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="\n").writerows(lines)
+    return buffer.getvalue()

@@ -1,0 +1,125 @@
+"""Laws of paired comparisons: same is same, a shift is found, swapping flips signs, Holm is what it is defined as."""
+
+from __future__ import annotations
+
+import holm as reference
+import numpy as np
+import pytest
+from scipy.stats import wilcoxon
+
+from nnunet_iac.statistics.paired import Interval, compare_with_control, holm, mean_interval, signed_rank
+
+RNG = np.random.default_rng(3)
+CONTROL = RNG.uniform(70, 95, 25)
+OTHER = CONTROL + RNG.normal(0.4, 1.0, 25)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7])
+@pytest.mark.parametrize("top", [1.0, 0.1])
+def test_holm_is_the_level_at_which_the_procedure_rejects(size: int, top: float) -> None:
+    for _ in range(20):
+        p_values = np.round(RNG.uniform(0, top, size), 2).tolist()  # rounded: ties
+        assert holm(p_values) == pytest.approx(reference.corrected(p_values))
+
+
+def test_holm_refuses_what_is_no_probability() -> None:
+    with pytest.raises(ValueError, match=r"expected numbers in \[0, 1\]"):
+        holm([0.5, float("nan")])
+
+
+@pytest.mark.parametrize("higher_is_better", [True, False])
+def test_identical_arms_do_not_differ_and_are_not_inferior(higher_is_better: bool) -> None:
+    (result,) = compare_with_control(CONTROL, [CONTROL], margin=0.01, higher_is_better=higher_is_better)
+
+    assert (result.difference, result.interval, result.p_value, result.holm) == (0, Interval(0, 0), 1, 1)
+    assert result.bound == 0 and result.non_inferior and result.patients == 25
+
+
+def test_the_same_shift_of_every_patient_is_exact() -> None:
+    (result,) = compare_with_control(CONTROL, [CONTROL - 2], margin=1, higher_is_better=True)
+
+    assert [result.difference, result.interval.low, result.interval.high, result.bound] == pytest.approx([-2] * 4)
+    assert result.p_value < 1e-4 and not result.non_inferior
+
+
+def test_a_shift_beyond_the_scatter_is_found_and_one_within_is_not() -> None:
+    shifts = np.array([3.0, 0.0])[:, None] + RNG.permutation(np.linspace(-1, 1, 25))
+    found, not_found = compare_with_control(CONTROL, CONTROL + shifts, margin=1, higher_is_better=True)
+
+    assert found.interval.low > 2 and found.holm < 0.001
+    assert not_found.interval.low < 0 < not_found.interval.high and not_found.holm > 0.5
+
+
+def test_swapping_the_arms_flips_the_signs() -> None:
+    (there,) = compare_with_control(CONTROL, [OTHER], margin=1, higher_is_better=True)
+    (back,) = compare_with_control(OTHER, [CONTROL], margin=1, higher_is_better=False)
+
+    assert there.p_value == back.p_value and there.difference == -back.difference
+    assert [there.interval.low, there.interval.high] == pytest.approx([-back.interval.high, -back.interval.low])
+    assert there.bound == pytest.approx(-back.bound) and there.non_inferior == back.non_inferior
+
+
+def test_patients_may_come_in_any_order() -> None:
+    order = RNG.permutation(25)
+    (first,) = compare_with_control(CONTROL, [OTHER], margin=1, higher_is_better=True)
+    (second,) = compare_with_control(CONTROL[order], [OTHER[order]], margin=1, higher_is_better=True)
+
+    assert first.p_value == pytest.approx(second.p_value) and first.difference == pytest.approx(second.difference)
+
+
+def test_the_interval_depends_on_its_seed_alone_and_holds_the_mean() -> None:
+    differences = OTHER - CONTROL
+    assert mean_interval(differences, seed=1) == mean_interval(differences, seed=1)
+    assert mean_interval(differences, seed=1) != mean_interval(differences, seed=2)
+    assert mean_interval(differences).low < differences.mean() < mean_interval(differences).high
+
+
+def test_one_sided_bounds_lie_within_the_two_sided_interval() -> None:
+    both, lower, upper = (mean_interval(OTHER - CONTROL, sides=s) for s in ("two-sided", "greater", "less"))
+
+    assert both.low < lower.low < upper.high < both.high
+    assert lower.high == np.inf and upper.low == -np.inf
+
+
+@pytest.mark.parametrize(("margin", "good"), [(0.8, False), (1.2, True)])
+@pytest.mark.parametrize("higher_is_better", [True, False])
+def test_non_inferiority_is_the_bound_against_the_margin(margin: float, good: bool, higher_is_better: bool) -> None:
+    loss = -1.0 if higher_is_better else 1.0
+    (result,) = compare_with_control(CONTROL, [CONTROL + loss], margin=margin, higher_is_better=higher_is_better)
+
+    assert result.non_inferior is good and result.margin == margin
+
+
+def test_holm_counts_the_arms() -> None:
+    results = compare_with_control(CONTROL, [OTHER, CONTROL, CONTROL + 1], margin=1, higher_is_better=True)
+
+    assert [r.holm for r in results] == pytest.approx(reference.corrected([r.p_value for r in results]))
+    assert results[0].p_value == wilcoxon(OTHER - CONTROL).pvalue
+
+
+@pytest.mark.parametrize("differences", [[0, 0, 0, 5], [-1, 1], [0, 1e-12], [1, 1, 1, 2], [-1, -1, 0, 0, 1]])
+def test_few_patients_and_many_ties_give_finite_numbers(differences: list[float]) -> None:
+    interval = mean_interval(differences)
+
+    assert np.isfinite([interval.low, interval.high]).all() and 0 < signed_rank(differences) <= 1
+
+
+def test_rounding_errors_are_no_finding() -> None:
+    assert signed_rank([1e-14, 2e-14, 3e-14, 1e-14, 5e-14, 6e-14]) == 1
+
+
+@pytest.mark.parametrize("values", [[], [1.0], [1.0, np.nan], [[1.0, 2.0]]])
+def test_what_cannot_be_tested_is_refused(values: list[float]) -> None:
+    with pytest.raises(ValueError, match="differences: expected"):
+        mean_interval(values)
+
+
+@pytest.mark.parametrize("margin", [0, -1, np.nan, np.inf])
+def test_a_margin_is_a_positive_number(margin: float) -> None:
+    with pytest.raises(ValueError, match="margin: expected a positive number"):
+        compare_with_control(CONTROL, [OTHER], margin=margin, higher_is_better=True)
+
+
+def test_arms_of_other_patients_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"others: expected \(arms, patients\)"):
+        compare_with_control(CONTROL, [OTHER[:-1]], margin=1, higher_is_better=True)
