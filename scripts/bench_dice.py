@@ -269,41 +269,56 @@ def _search_cost(arm: Arm) -> dict[str, Any]:
     return {key: result[key] for key in ("status", "epochs", "seconds", "decided_edges", "edges")}
 
 
+CONTROL = "identity"
+PAIRS = (("full search", "random"), ("pruned search", "random"), ("pruned search", "full search"))
+MARGIN = 0.5
+"""Dice points that would not matter."""
+
+
 def _table(result: dict[str, Any]) -> str:
-    """Return the table as Markdown."""
+    """Return the tables as Markdown; differences are paired by patient, each patient's Dice is its mean over seeds."""
     lines = [
-        "| arm | Dice by seed | mean | difference to identity, 95 % CI | Wilcoxon p | search epochs | search seconds |",
+        f"| arm | Dice by seed | mean | minus {CONTROL}, 95 % CI | Wilcoxon p (Holm) | search epochs | seconds |",
         "|---|---|---|---|---|---|---|",
     ]
+    others = [name for name, by_seed in result["dice"].items() if by_seed and name != CONTROL]
+    against = dict(zip(others, _compare(result["dice"], CONTROL, others), strict=True))
     for name, by_seed in result["dice"].items():
         if not by_seed:
             lines.append(f"| {name} | not finished | | | | | |")
             continue
         means = [100 * float(np.mean(list(v.values()))) for v in by_seed.values()]
-        cost = result["search"].get(name, {}).values()
+        cost = list(result["search"].get(name, {}).values())
+        epochs = ", ".join(f"{c['epochs']} ({c['decided_edges']}/{c['edges']} decided)" for c in cost)
         lines.append(
-            f"| {name} | {', '.join(f'{m:.2f}' for m in means)} | {np.mean(means):.2f} | "
-            f"{_difference(result['dice'], name, 'identity')} | "
-            f"{', '.join(str(c['epochs']) for c in cost)} | {', '.join(format(c['seconds'], '.0f') for c in cost)} |"
+            f"| {name} | {', '.join(f'{m:.2f}' for m in means)} | {np.mean(means):.2f} | {against.get(name, '| ')} | "
+            f"{epochs} | {', '.join(format(c['seconds'], '.0f') for c in cost)} |"
         )
-    if {"full search", "pruned search"} <= set(result["dice"]):
-        lines.append(f"\nPruned against full search: {_difference(result['dice'], 'pruned search', 'full search')}")
+    lines += ["", "| pair | difference, 95 % CI | Wilcoxon p | worse by less than 0.5 |", "|---|---|---|---|"]
+    for name, control in PAIRS:
+        if result["dice"].get(name) and result["dice"].get(control):
+            lines.append(f"| {name} minus {control} | {_compare(result['dice'], control, [name], pair=True)[0]} |")
     return "\n".join(lines)
 
 
-def _difference(dice: dict[str, Any], name: str, control: str) -> str:
-    """Paired by patient: each patient's difference is its mean over seeds; bootstrap over patients."""
-    from scipy.stats import bootstrap, wilcoxon
+def _compare(dice: dict[str, Any], control: str, others: Sequence[str], pair: bool = False) -> list[str]:
+    from nnunet_iac.statistics.paired import compare_with_control
 
-    seeds = sorted(set(dice[name]) & set(dice.get(control, {})))
-    if name == control or not seeds:
-        return "| "
-    patients = sorted(dice[name][seeds[0]])
-    paired = 100 * np.array([np.mean([dice[name][s][p] - dice[control][s][p] for s in seeds]) for p in patients])
-    interval = bootstrap((paired,), np.mean, method="BCa", random_state=0).confidence_interval
-    p_value = wilcoxon(paired).pvalue
-    shown = "< 0.001" if p_value < 0.001 else f"{p_value:.3f}"
-    return f"{paired.mean():+.2f} [{interval.low:+.2f}, {interval.high:+.2f}] | {shown}"
+    if not dice.get(control) or not others:
+        return ["| "] * len(others)
+    seeds = sorted(set.intersection(*(set(dice[name]) for name in (control, *others))))
+    patients = sorted(dice[control][seeds[0]])
+    values = {n: [100 * np.mean([dice[n][s][p] for s in seeds]) for p in patients] for n in (control, *others)}
+    found = compare_with_control(
+        values[control], [values[name] for name in others], margin=MARGIN, higher_is_better=True
+    )
+    cells = []
+    for one in found:
+        p_value = one.p_value if pair else one.holm
+        shown = "< 0.001" if p_value < 0.001 else f"{p_value:.3f}"
+        cell = f"{one.difference:+.2f} [{one.interval.low:+.2f}, {one.interval.high:+.2f}] | {shown}"
+        cells.append(cell + (f" | {'yes' if one.non_inferior else 'no'} ({one.bound:+.2f})" if pair else ""))
+    return cells
 
 
 if __name__ == "__main__":

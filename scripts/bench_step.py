@@ -94,7 +94,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     rows = [_row(case, device, args) for case in cases if not args.only or args.only in case.name]
     print(_table(rows))
     if args.json:
-        machine = {"device": _device_name(device), "threads": args.threads, "torch": torch.__version__}
+        machine = {"device": device_name(device), "threads": args.threads, "torch": torch.__version__}
         Path(args.json).write_text(json.dumps({**machine, "rows": rows}, indent=1) + "\n", encoding="utf-8")
     if args.plot:
         _plot(rows, args.plot)
@@ -108,7 +108,7 @@ def _case(name: str) -> Case:
 def _side(case: Case, device: torch.device) -> dict[str, Callable[[], None]]:
     """Return a step for each side; both work on the same weights."""
     torch.manual_seed(0)
-    network = _network(case).to(device)
+    network = network_of(case).to(device)
     ours = MixedCells(network.stages, nodes=case.nodes).to(device)
     if case.active < 1:
         mask = torch.rand(ours.architecture.mask.shape) < case.active
@@ -118,14 +118,15 @@ def _side(case: Case, device: torch.device) -> dict[str, Callable[[], None]]:
         nn.init.normal_(level.projection.weight, std=0.05)
     network.freeze_host(True)
     network.train()
-    batch = _batch(case, device, network)
+    batch = batch_of(case, device, network)
     return {
         side: _step(network, cells, batch, device)
         for side, cells in zip(SIDES, (EdgewiseCells(ours), ours), strict=True)
     }
 
 
-def _network(case: Case) -> CellUNet:
+def network_of(case: Case) -> CellUNet:
+    """Build the stock U-Net of a case, with deep supervision."""
     dimension, stages = len(case.patch), len(case.features)
     return CellUNet(
         PLAIN,
@@ -148,7 +149,8 @@ def _network(case: Case) -> CellUNet:
     )
 
 
-def _batch(case: Case, device: torch.device, network: CellUNet) -> dict[str, Any]:
+def batch_of(case: Case, device: torch.device, network: CellUNet) -> dict[str, Any]:
+    """Draw random images and targets of all output resolutions."""
     size = case.gpu_batch if device.type == "cuda" else case.batch
     data = torch.randn(size, 1, *case.patch, device=device)
     with torch.no_grad():
@@ -156,7 +158,8 @@ def _batch(case: Case, device: torch.device, network: CellUNet) -> dict[str, Any
     return {"data": data, "target": [torch.randint(3, o.shape[:1] + o.shape[2:], device=device) for o in outputs]}
 
 
-def _loss(outputs: Any, targets: Any) -> torch.Tensor:
+def training_loss(outputs: Any, targets: Any) -> torch.Tensor:
+    """Return the sum of the cross-entropies of all output resolutions."""
     return torch.stack([nn.functional.cross_entropy(o, t) for o, t in zip(outputs, targets, strict=True)]).sum()
 
 
@@ -168,8 +171,8 @@ def _step(network: CellUNet, cells: nn.Module, batch: dict[str, Any], device: to
 
     def step() -> None:
         network.implant(cells)
-        architecture_step(network, _loss, batch, architecture, precision)
-        weight_step(network, _loss, batch, weights, precision)
+        architecture_step(network, training_loss, batch, architecture, precision)
+        weight_step(network, training_loss, batch, weights, precision)
         if device.type == "cuda":
             torch.cuda.synchronize()
 
@@ -190,7 +193,7 @@ def _row(case: Case, device: torch.device, args: argparse.Namespace) -> dict[str
     memory = {side: _memory(case, side, device, args.threads) for side in SIDES}
     row = {
         **asdict(case),
-        "device": _device_name(device),
+        "device": device_name(device),
         **{f"seconds_{side}": middle[side] for side in SIDES},
         "speedup": middle["published"] / middle["ours"],
         **{f"megabytes_{side}": memory[side] / 2**20 for side in SIDES},
@@ -229,7 +232,8 @@ def _kilobytes(field: str) -> int:
     return next(int(line.split()[1]) for line in lines if line.startswith(f"{field}:"))
 
 
-def _device_name(device: torch.device) -> str:
+def device_name(device: torch.device) -> str:
+    """Return the name for the records."""
     return torch.cuda.get_device_name() if device.type == "cuda" else "cpu"
 
 

@@ -120,6 +120,7 @@ class DiscreteCells(nn.Module):
     def __init__(self, genotype: Genotype, stages: Sequence[Stage]) -> None:
         super().__init__()
         genotype.check_levels(len(stages))
+        self.genotype = genotype
         self.levels = nn.ModuleList(
             SkipCell(
                 stage,

@@ -13,6 +13,7 @@ import torch
 from nnunet_iac.atomic import write_json
 from nnunet_iac.cells.cell import DiscreteCells
 from nnunet_iac.cells.genotype import Genotype
+from nnunet_iac.cells.inheritance import inherit
 from nnunet_iac.cells.mixed import MixedCells
 from nnunet_iac.cells.network import CellUNet
 from nnunet_iac.nnunet.settings import Settings
@@ -180,6 +181,31 @@ def seeded_cells(network: CellUNet, genotype: Genotype, seed: int) -> DiscreteCe
         cells = DiscreteCells(genotype, network.stages)
         cells.apply(network.initialize)
     return cells
+
+
+def inherit_weights(
+    cells: DiscreteCells, network: CellUNet, settings: Settings, folder: Path, log: Callable[[str], None]
+) -> None:
+    """Let found cells start from the weights of the search in ``folder``; say so if there was none.
+
+    Raises:
+        ValueError: if the search there had cells of another shape.
+    """
+    if not (folder / STATE).is_file():
+        log("WARNING: search.inherit: there was no search in this fold; its cells start from fresh weights.")
+        return
+    state = torch.load(folder / STATE, map_location="cpu", weights_only=True)["network"]
+    weights = {key.removeprefix("cells."): value for key, value in state.items()}
+    searched = _mixed_cells(network, settings, torch.device("cpu"))
+    try:
+        searched.load_state_dict({key: weights[key] for key in searched.state_dict()})
+    except (KeyError, RuntimeError) as error:
+        raise ValueError(
+            f"search.inherit: expected cells of the settings' shape in {folder / STATE}, got others ({error}); "
+            "restore the settings of the search, or set search.inherit=false"
+        ) from error
+    inherit(cells, searched)
+    log("The cells start from the weights that the search trained.")
 
 
 def _mixed_cells(network: CellUNet, settings: Settings, device: torch.device) -> MixedCells:

@@ -21,7 +21,7 @@ from torch.nn.parallel import DistributedDataParallel
 from nnunet_iac.atomic import replacing
 from nnunet_iac.cells.genotype import Genotype
 from nnunet_iac.cells.network import CellUNet
-from nnunet_iac.nnunet.cell_search import seeded_cells
+from nnunet_iac.nnunet.cell_search import inherit_weights, seeded_cells
 from nnunet_iac.nnunet.host_source import HostSource, load_host_source
 from nnunet_iac.nnunet.hosts import read_checkpoint
 from nnunet_iac.nnunet.model_folder import stored_genotype
@@ -185,6 +185,8 @@ class CellTrainer(nnUNetTrainer):
         if self.genotype is None or self.genotype.is_identity or network.cells is not None:
             return
         cells = seeded_cells(network, self.genotype, self.settings.search.seed)
+        if self.settings.search.inherit and self.genotype.kind == "searched":
+            inherit_weights(cells, network, self.settings, self._fold_folder, self.print_to_log_file)
         network.implant(cells.to(self.device))
         network.genotype = self.genotype
         self.configuration_manager = self.plans_manager.get_configuration(self.configuration_name)

@@ -258,6 +258,32 @@ class TestFolds:
         assert (model / "plans.json").read_bytes() == hidden["plans.json"]
 
 
+class TestInheritance:
+    def test_cells_start_from_the_search_s_weights_in_the_fold_that_searched(
+        self, tiny: Folders, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        configure("inheriting", "search.inherit=true")
+        implanted = {}
+        original = CellUNet.implant
+
+        def seen(network: CellUNet, cells: Any) -> None:
+            if cells is not None and not hasattr(cells, "architecture"):
+                implanted.update({key: value.clone() for key, value in cells.state_dict().items()})
+            original(network, cells)
+
+        monkeypatch.setattr(CellUNet, "implant", seen)
+        train("nnUNetTrainerIAC", plans="inheriting")
+
+        here = fold(tiny, "nnUNetTrainerIAC", "inheriting")
+        searched = torch.load(here / "search_state.pt", weights_only=True)["network"]
+        assert torch.equal(implanted["levels.0.inputs.0.1.weight"], searched["levels.0.inputs.0.1.weight"])
+        assert not implanted["levels.0.projection.weight"].any() and searched["levels.0.projection.weight"].any()
+        assert "start from the weights that the search trained" in log_of(here)
+
+        train("nnUNetTrainerIAC", plans="inheriting", fold=1)
+        assert "there was no search in this fold" in log_of(fold(tiny, "nnUNetTrainerIAC", "inheriting", 1))
+
+
 class TestPretrainedWeights:
     def test_given_weights_are_implanted_and_only_their_heads_are_trained_first(self, hosted: Folders) -> None:
         weights = fold(hosted, "nnUNetTrainerIACHost") / "checkpoint_final.pth"

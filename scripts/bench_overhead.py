@@ -1,0 +1,130 @@
+"""Time and parameters of a U-Net with cells against the stock one: a training step, a prediction.
+
+    python scripts/bench_overhead.py --threads 1 --json overhead.json
+
+Cells are drawn at random (``--seeds`` of them: what a cell costs depends on its operations); ``heaviest`` has the
+dearest operation on every edge. Both sides run by turns in one process on the same images and are compared by the
+medians. Goal: at most 1.25 times the time of a training step and 1.15 times that of a prediction.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from bench_step import CASES, Case, batch_of, device_name, network_of, training_loss
+
+from nnunet_iac.cells.cell import DiscreteCells
+from nnunet_iac.cells.genotype import Genotype
+from nnunet_iac.cells.network import CellUNet
+
+HEAVIEST = "sep_conv_5x5"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure, print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--seeds", type=int, default=3, help="how many random genotypes")
+    parser.add_argument("--only", help="a part of the names to run")
+    parser.add_argument("--json", help="write the rows to this file")
+    args = parser.parse_args(argv)
+    torch.set_num_threads(args.threads)
+    device = torch.device(args.device)
+    rows = [
+        _row(case, name, genotype, device, args.repeats)
+        for case in CASES
+        if not args.only or args.only in case.name
+        for name, genotype in _genotypes(args.seeds).items()
+    ]
+    print(_table(rows))
+    if args.json:
+        machine = {"device": device_name(device), "threads": args.threads, "torch": torch.__version__}
+        Path(args.json).write_text(json.dumps({**machine, "rows": rows}, indent=1) + "\n", encoding="utf-8")
+    return 0
+
+
+def _genotypes(seeds: int) -> dict[str, Genotype]:
+    heavy = Genotype.random(seed=0).to_dict()
+    heavy["cells"] = [[[[HEAVIEST, source] for _, source in node] for node in cell] for cell in heavy["cells"]]
+    return {**{f"random {s}": Genotype.random(seed=s) for s in range(seeds)}, "heaviest": Genotype.from_dict(heavy)}
+
+
+def _row(case: Case, name: str, genotype: Genotype, device: torch.device, repeats: int) -> dict[str, Any]:
+    torch.manual_seed(0)
+    stock, implanted = (network_of(case).to(device) for _ in range(2))
+    implanted.implant(DiscreteCells(genotype, implanted.stages).to(device))
+    batch = batch_of(case, device, stock)
+    sides = {"stock": stock, "implanted": implanted}
+    training = _medians({side: _training(network, batch) for side, network in sides.items()}, device, repeats)
+    prediction = _medians({side: _prediction(network, batch) for side, network in sides.items()}, device, repeats)
+    parameters = {side: sum(p.numel() for p in network.parameters()) for side, network in sides.items()}
+    row = {
+        "name": case.name,
+        "cells": name,
+        "device": device_name(device),
+        "training": training["implanted"] / training["stock"],
+        "prediction": prediction["implanted"] / prediction["stock"],
+        "parameters": parameters["implanted"] / parameters["stock"],
+        "seconds": {"training": training, "prediction": prediction},
+    }
+    print(f"{case.name}, {name}: training {row['training']:.2f}, prediction {row['prediction']:.2f}", flush=True)
+    return row
+
+
+def _training(network: CellUNet, batch: dict[str, Any]) -> Callable[[], None]:
+    optimizer = torch.optim.SGD(network.parameters(), lr=1e-6, momentum=0.99, nesterov=True)
+
+    def step() -> None:
+        network.train()
+        network.decoder.deep_supervision = True
+        optimizer.zero_grad(set_to_none=True)
+        training_loss(network(batch["data"]), batch["target"]).backward()
+        optimizer.step()
+
+    return step
+
+
+def _prediction(network: CellUNet, batch: dict[str, Any]) -> Callable[[], None]:
+    @torch.no_grad()
+    def predict() -> None:
+        network.eval()
+        network.decoder.deep_supervision = False
+        network(batch["data"][:1])
+
+    return predict
+
+
+def _medians(sides: dict[str, Callable[[], None]], device: torch.device, repeats: int) -> dict[str, float]:
+    seconds: dict[str, list[float]] = {side: [] for side in sides}
+    for repeat in range(repeats + 1):
+        for side, run in sides.items():
+            started = time.perf_counter()
+            run()
+            if device.type == "cuda":
+                torch.cuda.synchronize()
+            if repeat:
+                seconds[side].append(time.perf_counter() - started)
+    return {side: median(values) for side, values in seconds.items()}
+
+
+def _table(rows: Sequence[dict[str, Any]]) -> str:
+    lines = ["| U-Net | cells | training step | prediction | parameters |", "|---|---|---|---|---|"]
+    lines += [
+        f"| {r['name']} | {r['cells']} | {r['training']:.2f} | {r['prediction']:.2f} | {r['parameters']:.2f} |"
+        for r in rows
+    ]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
