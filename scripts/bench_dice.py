@@ -1,11 +1,12 @@
-"""Dice of stock, identity, random, fully searched and pruned cells: same budget, several seeds, paired by patient.
+"""Dice of stock, identity, random and searched cells: same training budget, several seeds, paired by patient.
 
     python scripts/bench_dice.py -d 4 -c 2d --seeds 0 1 2 --json dice.json
 
 Needs nnU-Net's three folders and a planned and preprocessed data set. Every arm is one run of nnU-Net's own
 ``run_training`` with one of this package's trainers on plans that ``nnunet-iac configure`` wrote; ``stock`` is
 nnU-Net's own ``nnUNetTrainer`` with its numbers of epochs and iterations set to the same budget and nothing else
-changed. Arms that are finished are not repeated; an interrupted arm goes on where it was.
+changed. ``short search`` is the pruned search with a budget of a few epochs and longer steps, to be compared with
+``full search`` in cost and Dice. Arms that are finished are not repeated; an interrupted arm goes on where it was.
 """
 
 from __future__ import annotations
@@ -30,9 +31,11 @@ ARMS = {
     "random": "nnUNetTrainerIACRandom",
     "full search": "nnUNetTrainerIACFullSearch",
     "pruned search": "nnUNetTrainerIAC",
+    "short search": "nnUNetTrainerIAC",
 }
 
-LONGEST_FIRST = ("full search", "pruned search", "random", "identity", "stock")
+LONGEST_FIRST = ("full search", "pruned search", "short search", "random", "identity", "stock")
+SHORT = "short search"
 
 
 @dataclass(frozen=True)
@@ -45,15 +48,30 @@ class Budget:
     search_epochs: int
     search_warmup: int
     search_iterations: int
+    short_epochs: int
+    short_warmup: int
+    short_drift: float
     batch_size: int
 
-    def settings(self, seed: int) -> list[str]:
+    def settings(self, seed: int, arm: str) -> list[str]:
         """Return the assignments for ``nnunet-iac configure``."""
+        short = [
+            f"search.epochs={self.short_epochs}",
+            f"search.warmup_epochs={self.short_warmup}",
+            f"search.drift={self.short_drift}",
+        ]
+        return [
+            *self._common(seed),
+            *(short if arm == SHORT else self._long()),
+        ]
+
+    def _long(self) -> list[str]:
+        return [f"search.epochs={self.search_epochs}", f"search.warmup_epochs={self.search_warmup}"]
+
+    def _common(self, seed: int) -> list[str]:
         return [
             f"host.epochs={self.host_epochs}",
             f"host.iterations={self.iterations}",
-            f"search.epochs={self.search_epochs}",
-            f"search.warmup_epochs={self.search_warmup}",
             f"search.iterations={self.search_iterations}",
             f"search.seed={seed}",
             f"training.epochs={self.epochs}",
@@ -91,13 +109,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         args.search_epochs,
         args.search_warmup,
         args.search_iterations,
+        args.short_epochs,
+        args.short_warmup,
+        args.short_drift,
         args.batch_size,
     )
     if args.worker:
         _work(args.worker, args, budget, args.seeds[0])
         return 0
     for seed in args.seeds:
-        _configure(args, budget, seed)
+        for arm in args.arms:
+            _configure(args, budget, seed, arm)
     arms = [Arm(name, seed, _folder(args, name, seed)) for name in args.arms for seed in args.seeds]
     # Longest first, so that the last to finish are short.
     order = sorted(arms, key=lambda a: LONGEST_FIRST.index(a.name))
@@ -130,27 +152,30 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--search-epochs", type=int, default=200)
     parser.add_argument("--search-warmup", type=int, default=10)
     parser.add_argument("--search-iterations", type=int, default=2)
+    parser.add_argument("--short-epochs", type=int, default=12)
+    parser.add_argument("--short-warmup", type=int, default=3)
+    parser.add_argument("--short-drift", type=float, default=0.5)
     parser.add_argument("--batch-size", type=int, default=12)
     parser.add_argument("--json", help="write the figures to this file")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     return parser.parse_args(argv)
 
 
-def _configure(args: argparse.Namespace, budget: Budget, seed: int) -> None:
+def _configure(args: argparse.Namespace, budget: Budget, seed: int, arm: str) -> None:
     from nnunet_iac.cli.main import main as nnunet_iac
 
     status = nnunet_iac(
         [
-            *("configure", "-d", args.dataset, "-c", args.configuration, "-p", args.plans, "-o", _plans(seed)),
-            *("--overwrite", "--batch-size", str(budget.batch_size), "--set", *budget.settings(seed)),
+            *("configure", "-d", args.dataset, "-c", args.configuration, "-p", args.plans, "-o", _plans(seed, arm)),
+            *("--overwrite", "--batch-size", str(budget.batch_size), "--set", *budget.settings(seed, arm)),
         ]
     )
     if status != 0:
         raise SystemExit(status)
 
 
-def _plans(seed: int) -> str:
-    return f"nnUNetPlans_bench_seed{seed}"
+def _plans(seed: int, arm: str) -> str:
+    return f"nnUNetPlans_bench{'_short' if arm == SHORT else ''}_seed{seed}"
 
 
 def _folder(args: argparse.Namespace, name: str, seed: int) -> Path:
@@ -158,7 +183,7 @@ def _folder(args: argparse.Namespace, name: str, seed: int) -> Path:
 
     dataset = maybe_convert_to_dataset_name(args.dataset)
     trainer = "StockWithBudget" if name == "stock" else ARMS[name]
-    model = f"{trainer}__{_plans(seed)}__{args.configuration}"
+    model = f"{trainer}__{_plans(seed, name)}__{args.configuration}"
     return Path(os.environ["nnUNet_results"]) / dataset / model / f"fold_{args.fold}"
 
 
@@ -200,7 +225,13 @@ def _work(name: str, args: argparse.Namespace, budget: Budget, seed: int) -> Non
 
     os.environ["nnUNet_extTrainer"] = str(trainers_folder())
     run_training(
-        args.dataset, args.configuration, args.fold, ARMS[name], _plans(seed), continue_training=True, device=device
+        args.dataset,
+        args.configuration,
+        args.fold,
+        ARMS[name],
+        _plans(seed, name),
+        continue_training=True,
+        device=device,
     )
 
 
@@ -220,7 +251,9 @@ def _work_stock(args: argparse.Namespace, budget: Budget, seed: int, device: Any
     original = nnunet.recursive_find_trainer_class_by_name
     nnunet.recursive_find_trainer_class_by_name = lambda _: StockWithBudget
     try:
-        nnunet.run_training(args.dataset, args.configuration, args.fold, plans_identifier=_plans(seed), device=device)
+        nnunet.run_training(
+            args.dataset, args.configuration, args.fold, plans_identifier=_plans(seed, "stock"), device=device
+        )
     finally:
         nnunet.recursive_find_trainer_class_by_name = original
 
@@ -270,7 +303,12 @@ def _search_cost(arm: Arm) -> dict[str, Any]:
 
 
 CONTROL = "identity"
-PAIRS = (("full search", "random"), ("pruned search", "random"), ("pruned search", "full search"))
+PAIRS = (
+    ("full search", "random"),
+    ("pruned search", "random"),
+    ("pruned search", "full search"),
+    (SHORT, "full search"),
+)
 MARGIN = 0.5
 """Dice points that would not matter."""
 
@@ -294,11 +332,24 @@ def _table(result: dict[str, Any]) -> str:
             f"| {name} | {', '.join(f'{m:.2f}' for m in means)} | {np.mean(means):.2f} | {against.get(name, '| ')} | "
             f"{epochs} | {', '.join(format(c['seconds'], '.0f') for c in cost)} |"
         )
+    lines += ["", *_ratios(result["search"])]
     lines += ["", "| pair | difference, 95 % CI | Wilcoxon p | worse by less than 0.5 |", "|---|---|---|---|"]
     for name, control in PAIRS:
         if result["dice"].get(name) and result["dice"].get(control):
             lines.append(f"| {name} minus {control} | {_compare(result['dice'], control, [name], pair=True)[0]} |")
     return "\n".join(lines)
+
+
+def _ratios(searches: dict[str, Any]) -> list[str]:
+    """Say how many times cheaper each search was than the full one of the same seed, in wall-clock."""
+    full = searches.get("full search", {})
+    lines = []
+    for name, by_seed in searches.items():
+        ratios = [full[s]["seconds"] / by_seed[s]["seconds"] for s in by_seed if s in full]
+        if name != "full search" and ratios:
+            shown = ", ".join(f"{r:.1f}" for r in ratios)
+            lines.append(f"The {name} was {shown} times cheaper than the full one (by seed, wall-clock).")
+    return lines
 
 
 def _compare(dice: dict[str, Any], control: str, others: Sequence[str], pair: bool = False) -> list[str]:

@@ -1,4 +1,4 @@
-"""Time and parameters of a U-Net with cells against the stock one: a training step, a prediction.
+"""Time and parameters of a U-Net with cells, or with a baseline's skips, against the stock one.
 
     python scripts/bench_overhead.py --threads 1 --json overhead.json
 
@@ -19,9 +19,10 @@ from statistics import median
 from typing import Any
 
 import torch
-from bench_step import CASES, Case, batch_of, device_name, network_of, training_loss
+from bench_step import CASES, PLAIN, Case, batch_of, device_name, host_arguments, network_of, training_loss
 
-from nnunet_iac.cells.cell import DiscreteCells
+from nnunet_iac.baselines.attention import AttentionUNet
+from nnunet_iac.baselines.dense import DenseSkipUNet
 from nnunet_iac.cells.genotype import Genotype
 from nnunet_iac.cells.network import CellUNet
 
@@ -41,10 +42,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     torch.set_num_threads(args.threads)
     device = torch.device(args.device)
     rows = [
-        _row(case, name, genotype, device, args.repeats)
+        _row(case, name, build(case), device, args.repeats)
         for case in CASES
         if not args.only or args.only in case.name
-        for name, genotype in _genotypes(args.seeds).items()
+        for name, build in _networks(args.seeds).items()
     ]
     print(_table(rows))
     if args.json:
@@ -53,16 +54,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _networks(seeds: int) -> dict[str, Callable[[Case], CellUNet]]:
+    """Return what builds each network that is compared with the stock one."""
+
+    def with_cells(genotype: Genotype) -> Callable[[Case], CellUNet]:
+        return lambda case: CellUNet(PLAIN, genotype, **host_arguments(case))
+
+    return {
+        **{name: with_cells(genotype) for name, genotype in _genotypes(seeds).items()},
+        "attention gates": lambda case: AttentionUNet(PLAIN, **host_arguments(case)),
+        "dense skips": lambda case: DenseSkipUNet(PLAIN, **host_arguments(case)),
+    }
+
+
 def _genotypes(seeds: int) -> dict[str, Genotype]:
     heavy = Genotype.random(seed=0).to_dict()
     heavy["cells"] = [[[[HEAVIEST, source] for _, source in node] for node in cell] for cell in heavy["cells"]]
     return {**{f"random {s}": Genotype.random(seed=s) for s in range(seeds)}, "heaviest": Genotype.from_dict(heavy)}
 
 
-def _row(case: Case, name: str, genotype: Genotype, device: torch.device, repeats: int) -> dict[str, Any]:
-    torch.manual_seed(0)
-    stock, implanted = (network_of(case).to(device) for _ in range(2))
-    implanted.implant(DiscreteCells(genotype, implanted.stages).to(device))
+def _row(case: Case, name: str, implanted: CellUNet, device: torch.device, repeats: int) -> dict[str, Any]:
+    stock, implanted = network_of(case).to(device), implanted.to(device)
     batch = batch_of(case, device, stock)
     sides = {"stock": stock, "implanted": implanted}
     training = _medians({side: _training(network, batch) for side, network in sides.items()}, device, repeats)

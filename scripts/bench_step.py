@@ -1,7 +1,10 @@
 """Seconds and memory of a search step: our mixed cells against the published ones, edge by edge, in the same U-Net.
 
     python scripts/bench_step.py --threads 1 --json step.json
+    python scripts/bench_step.py --levers --threads 1
     python scripts/bench_step.py --grow --threads 1 --json growth.json --plot growth.png
+
+``--levers`` takes one means after the other away from our cells instead, to show what each brings.
 
 A step is one architecture half-step and one weight half-step with the host frozen, on random images. Both sides have
 the same weights, run by turns in one process, and are compared by the medians. Memory: the most that one step adds,
@@ -17,10 +20,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
+from unittest.mock import patch
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "reference"))
 
@@ -36,6 +41,15 @@ from nnunet_iac.search.bilevel import Precision, architecture_step, weight_step
 
 PLAIN = "dynamic_network_architectures.architectures.unet.PlainConvUNet"
 SIDES = ("published", "ours")
+LEVERS = {
+    "ours": {},
+    "without product kernels": {"nnunet_iac.cells.outgoing.DENSE_CHANNELS": 0},
+    "without channels last": {
+        "nnunet_iac.cells.outgoing.channels_last": lambda x: x,
+        "nnunet_iac.cells.cell.channels_last": lambda x: x,
+    },
+}
+"""What is patched to take a means away."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +94,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--only", help="a part of the names to run")
     parser.add_argument("--grow", action="store_true", help="how the cost grows, instead of the data sets' U-Nets")
+    parser.add_argument("--levers", action="store_true", help="take one means after the other away from our cells")
     parser.add_argument("--json", help="write the rows to this file")
     parser.add_argument("--plot", help="draw the growth into this PNG file")
     parser.add_argument("--memory-of", help=argparse.SUPPRESS)
@@ -91,6 +106,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(_resident_peak(_side(_case(name), device)[side]))
         return 0
     cases = growth(CASES[0]) if args.grow else list(CASES)
+    if args.levers:
+        print(_lever_table([case for case in cases if not args.only or args.only in case.name], device, args.repeats))
+        return 0
     rows = [_row(case, device, args) for case in cases if not args.only or args.only in case.name]
     print(_table(rows))
     if args.json:
@@ -127,10 +145,13 @@ def _side(case: Case, device: torch.device) -> dict[str, Callable[[], None]]:
 
 def network_of(case: Case) -> CellUNet:
     """Build the stock U-Net of a case, with deep supervision."""
+    return CellUNet(PLAIN, Genotype.identity(), **host_arguments(case))
+
+
+def host_arguments(case: Case) -> dict[str, Any]:
+    """Return the host's arguments as the plans have them."""
     dimension, stages = len(case.patch), len(case.features)
-    return CellUNet(
-        PLAIN,
-        Genotype.identity(),
+    return dict(
         deep_supervision=True,
         input_channels=1,
         num_classes=3,
@@ -179,17 +200,39 @@ def _step(network: CellUNet, cells: nn.Module, batch: dict[str, Any], device: to
     return step
 
 
-def _row(case: Case, device: torch.device, args: argparse.Namespace) -> dict[str, Any]:
-    steps = _side(case, device)
-    seconds: dict[str, list[float]] = {side: [] for side in SIDES}
-    for repeat in range(args.repeats + 1):
-        for side, step in steps.items():
+def _medians(steps: dict[str, Callable[[], None]], repeats: int) -> dict[str, float]:
+    """Run the steps by turns and return the median seconds of each; the first round warms up."""
+    seconds: dict[str, list[float]] = {name: [] for name in steps}
+    for repeat in range(repeats + 1):
+        for name, step in steps.items():
             started = time.perf_counter()
             step()
             if repeat:
-                seconds[side].append(time.perf_counter() - started)
-    middle = {side: median(values) for side, values in seconds.items()}
-    del steps
+                seconds[name].append(time.perf_counter() - started)
+    return {name: median(values) for name, values in seconds.items()}
+
+
+def _lever_table(cases: Sequence[Case], device: torch.device, repeats: int) -> str:
+    lines = ["| U-Net | " + " | ".join(LEVERS) + " |", "|---" * (1 + len(LEVERS)) + "|"]
+    for case in cases:
+        ours = _side(case, device)["ours"]
+        middle = _medians({name: _patched(ours, patches) for name, patches in LEVERS.items()}, repeats)
+        lines.append(f"| {case.name} | " + " | ".join(f"{value:.3f} s" for value in middle.values()) + " |")
+    return "\n".join(lines)
+
+
+def _patched(step: Callable[[], None], patches: dict[str, Any]) -> Callable[[], None]:
+    def patched() -> None:
+        with ExitStack() as stack:
+            for name, value in patches.items():
+                stack.enter_context(patch(name, value))
+            step()
+
+    return patched
+
+
+def _row(case: Case, device: torch.device, args: argparse.Namespace) -> dict[str, Any]:
+    middle = _medians(_side(case, device), args.repeats)
     memory = {side: _memory(case, side, device, args.threads) for side in SIDES}
     row = {
         **asdict(case),

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from nnunet_iac.nnunet.measured_arms import MeasuredArms
     from nnunet_iac.nnunet.predictions import Arm
-    from nnunet_iac.nnunet.references import Cohort, Sources
     from nnunet_iac.reports.comparison import Comparison
-    from nnunet_iac.statistics.patients import Metric
 
 HELP = "compare models patient by patient: Dice and HD95, confidence intervals, tests, non-inferiority"
 
@@ -57,21 +56,25 @@ def run(args: argparse.Namespace) -> int:
         ValueError: if arms, classes, patients or masks do not fit.
         FileNotFoundError: if folders, references or ``dataset.json`` are missing.
     """
+    from nnunet_iac.nnunet.measured_arms import measure_arms
     from nnunet_iac.nnunet.predictions import find_arms
-    from nnunet_iac.nnunet.references import find_cohort, find_sources
-    from nnunet_iac.reports.comparison import comparison_markdown
+    from nnunet_iac.reports.comparison import build_comparison, comparison_markdown
 
-    margins = (args.margin, args.margin if args.margin_hd95 is None else args.margin_hd95)
-    if not all(0 < margin < float("inf") for margin in margins):
-        raise ValueError(f"--margin: expected positive numbers, got {margins}; it is the loss that would not matter")
+    margin_hd95 = args.margin if args.margin_hd95 is None else args.margin_hd95
+    if not all(0 < margin < float("inf") for margin in (args.margin, margin_hd95)):
+        given = (args.margin, margin_hd95)
+        raise ValueError(f"--margin: expected positive numbers, got {given}; it is the loss that would not matter")
     if args.output is not None and args.output.exists() and not args.output.is_dir():
         raise ValueError(f"--output: expected a folder, {args.output} is a file; give another name")
     arms = find_arms(args.folders, args.names)
-    sources = find_sources(arms, args.reference)
-    masks = {(arm.name, index): run.masks(sources.labels.ending) for arm in arms for index, run in enumerate(arm.runs)}
-    by_name = {f"{name}, run {index + 1}" if index else name: files for (name, index), files in masks.items()}
-    cohort = find_cohort(by_name, sources.datasets, common=args.common)
-    comparison = _compare(arms, masks, cohort, sources, margins, args)
+    measured = measure_arms(arms, references=args.reference, common=args.common, processes=args.np)
+    comparison = build_comparison(
+        measured.scores({arm.name: arm.name for arm in arms}),
+        margins={"dice": args.margin, "hd95": margin_hd95},
+        unit=measured.unit,
+        notes=_notes(arms, measured),
+        seed=args.seed,
+    )
     print(comparison_markdown(comparison), end="")
     if args.output is not None:
         _write(comparison, args.output)
@@ -79,45 +82,9 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _compare(
-    arms: tuple[Arm, ...],
-    masks: dict[tuple[str, int], dict[str, Path]],
-    cohort: Cohort,
-    sources: Sources,
-    margins: tuple[float, float],
-    args: argparse.Namespace,
-) -> Comparison:
-    from tqdm import tqdm
-
-    from nnunet_iac.nnunet.masks import measure_all
-    from nnunet_iac.nnunet.references import reference_masks
-    from nnunet_iac.reports.comparison import build_comparison
-    from nnunet_iac.statistics.patients import patient_scores
-
-    references = reference_masks(cohort, sources)
-    keys = [(run, case) for run in masks for case in references]
-    pairs = [(masks[run][case], references[case]) for run, case in keys]
-    progress = tqdm(measure_all(pairs, sources.labels, args.np), "measuring", len(pairs), leave=False, disable=None)
-    measured = dict(zip(keys, progress, strict=True))
-    units = {one.unit for one in measured.values()}
-    if len(units) > 1:
-        raise ValueError(
-            "masks: expected a spacing for all or for none, got both; is a .json file beside a TIFF missing?"
-        )
-    runs = {
-        arm.name: [
-            {case: measured[(arm.name, index), case].agreements for case in references}
-            for index in range(len(arm.runs))
-        ]
-        for arm in arms
-    }
-    scores = patient_scores(runs, cohort.patients, list(sources.labels.classes))
-    both: dict[Metric, float] = {"dice": margins[0], "hd95": margins[1]}
-    notes = _notes(arms, cohort, sources, len(references))
-    return build_comparison(scores, margins=both, unit=units.pop(), notes=notes, seed=args.seed)
-
-
-def _notes(arms: tuple[Arm, ...], cohort: Cohort, sources: Sources, cases: int) -> list[str]:
+def _notes(arms: tuple[Arm, ...], measured: MeasuredArms) -> list[str]:
+    cohort, sources = measured.cohort, measured.sources
+    cases = sum(len(of_patient) for of_patient in cohort.patients.values())
     folders = "; ".join(f"{arm.name} = {', '.join(run.label for run in arm.runs)}" for arm in arms)
     known = f"patients as {cohort.source} says" if cohort.source else "no patient_groups.json: every case is a patient"
     lines = [

@@ -167,3 +167,8 @@ class TestChannelsLast:
             for n in (1, 2)
         ]
         assert agree == [False, True]
+
+
+def test_a_nonlinearity_with_weights_of_its_own_is_refused():
+    with pytest.raises(ValueError, match="nonlinearity: expected one without weights"):
+        Stage(8, (3, 3), nonlinearity=nn.PReLU)
