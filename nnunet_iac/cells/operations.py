@@ -35,7 +35,8 @@ class Stage:
         nonlinearity_arguments: its keyword arguments.
 
     Raises:
-        ValueError: if ``kernel`` has not two or three entries, or ``channels`` is not positive.
+        ValueError: if ``kernel`` has not two or three entries, ``channels`` is not positive, or the non-linearity has
+            weights (PReLU).
     """
 
     channels: int
@@ -50,6 +51,10 @@ class Stage:
             raise ValueError(f"kernel: expected two or three sizes (2D or 3D), got {self.kernel}")
         if self.channels < 1:
             raise ValueError(f"channels: expected a positive integer, got {self.channels}")
+        if any(True for _ in self.activate().parameters()):
+            raise ValueError(
+                f"nonlinearity: expected one without weights, got {self.nonlinearity}; the edges of a cell share it"
+            )
 
     @property
     def dimension(self) -> int:
@@ -89,9 +94,9 @@ class Stage:
 def channels_last(x: torch.Tensor) -> torch.Tensor:
     """Return ``x`` with the channels of a pixel side by side, where that pays: on a CPU.
 
-    Convolutions of few channels and pooling run about twice as fast there (``scripts/bench_step.py``). A batch of one
-    image is left as it is: for it, PyTorch's instance normalisation (2.15, CPU) returns a wrong gradient where the
-    gradient that comes in has the channels last and the image has not (``tests/cells/test_operations.py``).
+    What that brings: ``scripts/bench_step.py --levers``. A batch of one image is left as it is: for it, PyTorch's
+    instance normalisation (2.15, CPU) returns a wrong gradient where the gradient that comes in has the channels
+    last and the image has not (``tests/cells/test_operations.py``).
     """
     if x.device.type != "cpu" or x.shape[0] == 1:
         return x

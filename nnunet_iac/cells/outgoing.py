@@ -25,7 +25,7 @@ from nnunet_iac.cells.genotype import OPERATIONS
 from nnunet_iac.cells.operations import DepthwiseBlock, Stage, channels_last, make_operation
 
 DENSE_CHANNELS = 16
-"""Up to this many channels the product kernel is the faster form (measured, ``scripts/bench_step.py``)."""
+"""Up to this many channels the product kernel is the faster form on a CPU (``scripts/bench_step.py --levers``)."""
 
 CONVOLVING = tuple(o for o, name in enumerate(OPERATIONS) if "conv" in name)
 NOT_CONVOLVING = tuple(o for o, name in enumerate(OPERATIONS) if "conv" not in name and name != "none")

@@ -49,13 +49,11 @@ class BaselineTrainer(IACTrainer):
     def initialize(self) -> None:
         """Build the network; its skip connections stay aside until ``-pretrained_weights`` are in the host.
 
-        nnU-Net refuses such weights for a network with keys that they do not have. DDP cannot change the network on
-        the way, so there they are refused.
+        nnU-Net refuses such weights for a network with keys that they do not have.
         """
         super().initialize()
         self._skips = self.cell_network.cells
-        if not self.is_ddp:
-            self.cell_network.cells = None
+        self.cell_network.cells = None
 
     def _settle_host(self) -> None:
         super()._settle_host()

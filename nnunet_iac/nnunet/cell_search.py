@@ -19,7 +19,8 @@ from nnunet_iac.cells.network import CellUNet
 from nnunet_iac.nnunet.settings import Settings
 from nnunet_iac.search import ranks
 from nnunet_iac.search.bilevel import Loss
-from nnunet_iac.search.search import STATE, TRACE, SearchPlan, SearchResult, run_search
+from nnunet_iac.search.plan import SearchPlan
+from nnunet_iac.search.search import STATE, TRACE, SearchResult, run_search
 
 RESULT = "search_result.json"
 
@@ -252,5 +253,6 @@ def _record(
         "weight_cases": data.weights,
         "architecture_cases": data.architecture,
         "tau": plan.rule.tau,
+        "ranks": ranks.count(),
         "settings": settings.to_block(),
     }

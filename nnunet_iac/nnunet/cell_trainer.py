@@ -8,6 +8,7 @@ the found cells in.
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
@@ -68,6 +69,8 @@ class CellTrainer(nnUNetTrainer):
         self.save_every = 1  # a kill costs at most the running epoch
         self._fresh_host = ""
         self._shared_genotype = False
+        self._patient_ranks: Any = None
+        self._trained_by_ddp: frozenset[int] = frozenset()
         self._set_epochs()
 
     @property
@@ -86,7 +89,7 @@ class CellTrainer(nnUNetTrainer):
     # --- the network --------------------------------------------------------------------------------------------
 
     def initialize(self) -> None:
-        """Build the host from a seeded draw; cells come later, except under DDP where they are known already.
+        """Build the host from a seeded draw; cells come later.
 
         Raises:
             ValueError: if the plans carry cells that this trainer is not for.
@@ -100,11 +103,11 @@ class CellTrainer(nnUNetTrainer):
         self.configuration_manager = PlansManager(self._plans_at_start()).get_configuration(self.configuration_name)
         super().initialize()
         self._fresh_host = self.cell_network.host_digest()
+        self._trained_by_ddp = _trained(self.network)
 
     def _plans_at_start(self) -> Plans:
         """Return the plans of the network that is built first."""
-        genotype = self.genotype if self.is_ddp and self.genotype is not None else Genotype.identity()
-        return with_genotype(self.plans_manager.plans, self.configuration_name, genotype)
+        return with_genotype(self.plans_manager.plans, self.configuration_name, Genotype.identity())
 
     @property
     def cell_network(self) -> CellUNet:
@@ -115,9 +118,8 @@ class CellTrainer(nnUNetTrainer):
         return cast(CellUNet, network._orig_mod if isinstance(network, OptimizedModule) else network)
 
     def configure_optimizers(self) -> tuple[Any, Any]:
-        """Return nnU-Net's SGD and polynomial decay; cells and host are two groups."""
+        """Return nnU-Net's SGD and polynomial decay; cells and host are two groups, frozen or not."""
         network = self.cell_network
-        self._freeze()
         fine_tuning = self.recipe.host == "trained" and self._host_is_done
         return make_optimizer(
             network,
@@ -128,7 +130,7 @@ class CellTrainer(nnUNetTrainer):
         )
 
     def _freeze(self) -> None:
-        """Let gradients reach what this epoch trains."""
+        """Let gradients reach what this epoch trains (not before: DDP refuses a network that trains nothing)."""
         network = self.cell_network
         if self._host_is_done:
             network.freeze_host(self._host_is_frozen())
@@ -149,12 +151,8 @@ class CellTrainer(nnUNetTrainer):
         wanted = self.settings.training.freeze_host
         if wanted or (wanted is None and implanting):
             return True
-        # Cells first, then everything at a low rate; DDP cannot change what is trained on the way.
-        return (
-            implanting
-            and not self.is_ddp
-            and 2 * (self.current_epoch - self.host_epochs) < self.settings.training.epochs
-        )
+        # Cells first, then everything at a low rate.
+        return implanting and 2 * (self.current_epoch - self.host_epochs) < self.settings.training.epochs
 
     def _adopt_shared_genotype(self) -> None:
         """Take the genotype that another fold of this model, or this run before it was killed, has stored."""
@@ -166,8 +164,11 @@ class CellTrainer(nnUNetTrainer):
         """Return what the first rank reads, so that all ranks go the same way."""
         if not self.is_ddp:
             return read()
+        if self._patient_ranks is None:
+            # NCCL gives up after ten minutes; the first rank may wait much longer for another fold's search.
+            self._patient_ranks = distributed.new_group(backend="gloo", timeout=timedelta(days=30))
         found = [read() if self.local_rank == 0 else None]
-        distributed.broadcast_object_list(found, src=0)
+        distributed.broadcast_object_list(found, src=0, group=self._patient_ranks)
         return found[0]
 
     def _adopt(self, genotype: Genotype | None) -> None:
@@ -192,7 +193,6 @@ class CellTrainer(nnUNetTrainer):
         self.configuration_manager = self.plans_manager.get_configuration(self.configuration_name)
         before = self.optimizer
         self.optimizer, self.lr_scheduler = self.configure_optimizers()
-        # After the optimisers: DDP asks which parameters are trained when it is made.
         self.network = self._wrapped(network)
         if self.recipe.host == "train":
             carry_momentum(before, self.optimizer)
@@ -205,8 +205,16 @@ class CellTrainer(nnUNetTrainer):
             network = torch.compile(network)
         if self.is_ddp:
             devices = [self.local_rank] if self.device.type == "cuda" else None
+            network = torch.nn.SyncBatchNorm.convert_sync_batchnorm(network)
             network = DistributedDataParallel(network, device_ids=devices)
+            self._trained_by_ddp = _trained(network)
         return network
+
+    def _agree_on_what_is_trained(self) -> None:
+        """Make DDP anew where other parameters are trained now; it asks for them only when it is made."""
+        trained = _trained(self.network)
+        if self.is_ddp and trained and trained != self._trained_by_ddp:
+            self.network = self._wrapped(self.cell_network)
 
     # --- data ---------------------------------------------------------------------------------------------------
 
@@ -240,3 +248,7 @@ class CellTrainer(nnUNetTrainer):
                 self.current_epoch = checkpoint["current_epoch"]
                 self._implant()
         super().load_checkpoint(filename_or_checkpoint)
+
+
+def _trained(network: torch.nn.Module) -> frozenset[int]:
+    return frozenset(id(p) for p in network.parameters() if p.requires_grad)

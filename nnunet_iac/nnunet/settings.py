@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
+from nnunet_iac.search.smoothing import SMALLEST
+
 Check = tuple[Callable[[Any], bool], str]
 
 
@@ -59,7 +61,7 @@ class HostSettings:
 
 @dataclass(frozen=True)
 class SearchSettings:
-    """The search for a genotype; see :class:`nnunet_iac.search.search.SearchPlan`."""
+    """The search for a genotype; see :class:`nnunet_iac.search.plan.SearchPlan`."""
 
     epochs: int = _setting(200, _integer(2), "budget of the search")
     iterations: int = _setting(50, _integer(1), "weight and architecture steps of each epoch")
@@ -76,8 +78,10 @@ class SearchSettings:
     perturbation: Literal["none", "random", "adversarial"] = _setting(
         "none", _one_of("none", "random", "adversarial"), "of operation weights in weight steps (SmoothDARTS)"
     )
-    perturbation_size: float = _setting(0.3, _number_from(0.03, 1), "its size in the last epoch")
-    beta_decay: float = _setting(0.0, _number_from(0, 1000), "weight of beta-DARTS' penalty in the last epoch")
+    perturbation_size: float = _setting(0.3, _number_from(SMALLEST, 1), "its size at the end of search.epochs")
+    beta_decay: float = _setting(
+        0.0, _number_from(0, 1000), "weight of beta-DARTS' penalty at the end of search.epochs"
+    )
     auxiliary_skip: bool = _setting(False, _one_of(True, False), "a fading skip beside every edge (DARTS-)")
     inherit: bool = _setting(False, _one_of(True, False), "found cells start from the search's weights, not fresh ones")
     max_skips: int | None = _setting(None, _or_null(_integer(0)), "most skip_connects in a found cell; null: any")

@@ -20,6 +20,7 @@ from nnunet_iac.nnunet.hosts import read_host
 from nnunet_iac.nnunet.model_folder import locked, store_genotype, store_plans
 from nnunet_iac.nnunet.search_plans import output_plans_path, write_search_plans
 from nnunet_iac.nnunet.training_data import search_data
+from nnunet_iac.search import ranks
 
 
 class IACTrainer(CellTrainer):
@@ -66,13 +67,13 @@ class IACTrainer(CellTrainer):
             # Another fold may have found the genotype since this one was initialised; it must not lose it again.
             self._adopt_shared_genotype()
             super().on_train_start()
-            store_plans(self._model_folder, self.plans_manager.plans)
+            self._store_plans()
 
     def _settle_host(self) -> None:
         # Without a checkpoint nothing was trained yet, and -pretrained_weights that were given then are gone.
         untrained = self.current_epoch == 0 and self.host_source is not None and self.host_source.trains
         if self.host_source is not None and not untrained:
-            if not self.host_source.trains and self.current_epoch == 0 and self.cell_network.cells is None:
+            if not self.host_source.trains and self.current_epoch == 0:
                 self._load_host()
             return
         self.host_source = find_host_source(
@@ -122,6 +123,7 @@ class IACTrainer(CellTrainer):
         """Start the epoch as nnU-Net does, then freeze what it does not train."""
         super().on_train_epoch_start()
         self._freeze()
+        self._agree_on_what_is_trained()
 
     def train_step(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Train as nnU-Net does; the loss alone where nothing is to be trained (a frozen host without cells)."""
@@ -156,9 +158,16 @@ class IACTrainer(CellTrainer):
                 self.print_to_log_file(self._reuse_message())
             # Adopted again where it is known: a checkpoint from before the search brought plans without it.
             self._adopt(self.genotype or self._make_genotype())
-            store_genotype(self._model_folder, self.configuration_name, self.genotype)
+            if self.local_rank == 0:
+                store_genotype(self._model_folder, self.configuration_name, self.genotype)
             with self._locked("plans.lock", "Waiting for another fold that writes the plans"):
-                store_plans(self._model_folder, self.plans_manager.plans)
+                self._store_plans()
+
+    def _store_plans(self) -> None:
+        """Write the model's plans, whole, after all ranks have done so in nnU-Net's way."""
+        ranks.wait()
+        if self.local_rank == 0:
+            store_plans(self._model_folder, self.plans_manager.plans)
 
     def _reuse_message(self) -> str:
         if self.recipe.cells != "search" or (self._fold_folder / RESULT).is_file():

@@ -10,9 +10,6 @@ from typing import Any
 from nnunet_iac.cells.genotype import Genotype
 from nnunet_iac.reports.documents import flatten, read_object
 
-NETWORK_CLASS = "nnunet_iac.cells.network.CellUNet"
-"""The network class that a plans file with a genotype names."""
-
 
 @dataclass(frozen=True)
 class ModelName:
@@ -79,11 +76,11 @@ def read_plans(model: Path, configuration: str | None) -> PlansFacts:
         raise ValueError(f"{path}: {error}") from error
 
 
-def carries_cells(model: Path) -> bool:
+def is_ours(model: Path) -> bool:
     """Return whether the network of a model folder is one of ours; False without a readable plans file."""
     name = ModelName.of(model)
     try:
-        return str(read_plans(model, name.configuration if name else None).network_class).startswith("nnunet_iac.")
+        return _is_ours(read_plans(model, name.configuration if name else None).network_class)
     except ValueError:
         return False
 
@@ -103,6 +100,10 @@ def class_names(model: Path) -> dict[str, str]:
     return {_key(value): str(name) for name, value in labels.items() if name not in ("background", "ignore")}
 
 
+def _is_ours(network_class: Any) -> bool:
+    return str(network_class).startswith("nnunet_iac.")
+
+
 def _key(value: Any) -> str:
     return str(tuple(value)) if isinstance(value, list) and len(value) > 1 else str(value).strip("[]")
 
@@ -113,9 +114,7 @@ def _configuration(configurations: Any, name: str | None) -> dict[str, Any]:
     resolved = {key: _inherited(configurations, key) for key in configurations}
     if name in resolved:
         return resolved[name]
-    carrying = (
-        c for c in resolved.values() if (c.get("architecture") or {}).get("network_class_name") == NETWORK_CLASS
-    )
+    carrying = (c for c in resolved.values() if _is_ours((c.get("architecture") or {}).get("network_class_name")))
     return next(carrying, {})
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nnunet_iac.reports.documents import check_keys, read_object
-from nnunet_iac.reports.plans import ModelName, carries_cells
+from nnunet_iac.reports.plans import ModelName, is_ours
 
 STOCK_TRAINER = "nnUNetTrainer"
 """The trainer whose results a searched model is compared with."""
@@ -123,7 +123,7 @@ def _stock_folders(model: Path, name: ModelName, derived_from: str | None) -> li
     expected = [model.parent / f"{STOCK_TRAINER}__{plans}__{name.configuration}" for plans in named]
     others = sorted(model.parent.glob(f"{STOCK_TRAINER}__*__{name.configuration}"))
     others.sort(key=lambda folder: _kinship(folder, name, derived_from), reverse=True)
-    return [folder for folder in dict.fromkeys([*expected, *others]) if folder != model and not carries_cells(folder)]
+    return [folder for folder in dict.fromkeys([*expected, *others]) if folder != model and not is_ours(folder)]
 
 
 def _kinship(folder: Path, name: ModelName, derived_from: str | None) -> int:

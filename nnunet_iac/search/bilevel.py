@@ -29,11 +29,14 @@ class Precision:
 
     device: torch.device
     scaler: torch.amp.GradScaler | None = None
+    architecture_scaler: torch.amp.GradScaler | None = None
 
     @classmethod
     def of(cls, device: torch.device) -> Precision:
-        """Return nnU-Net's choice for a device."""
-        return cls(device, torch.amp.GradScaler("cuda") if device.type == "cuda" else None)
+        """Return nnU-Net's choice for a device; the two half-steps have gradients of very different sizes."""
+        if device.type != "cuda":
+            return cls(device)
+        return cls(device, torch.amp.GradScaler("cuda"), torch.amp.GradScaler("cuda"))
 
     def loss_of(self, network: nn.Module, loss: Loss, batch: Batch) -> torch.Tensor:
         """Move a batch to the device and return its loss."""
@@ -67,17 +70,23 @@ def architecture_step(
     """
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     value = precision.loss_of(network, loss, batch)
-    scale = precision.scaler.get_scale() if precision.scaler is not None else 1.0
     objective = value if penalty is None else value + penalty()
-    gradients = [g.detach() for g in torch.autograd.grad(objective * scale, parameters)]
+    scaler = precision.architecture_scaler
+    scaled = objective if scaler is None else scaler.scale(objective)
+    gradients = [g.detach() for g in torch.autograd.grad(scaled, parameters)]
     ranks.average(gradients)
-    if all(bool(torch.isfinite(g).all()) for g in gradients):
-        for parameter, gradient in zip(parameters, gradients, strict=True):
-            parameter.grad = gradient / scale
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        parameter.grad = gradient
+    if scaler is not None:
+        # Skips the step on overflow and lowers the scale.
+        scaler.step(optimizer)
+        scaler.update()
+    elif all(bool(torch.isfinite(g).all()) for g in gradients):
         optimizer.step()
+    else:
         optimizer.zero_grad(set_to_none=True)
-    elif precision.scaler is None:
         raise FloatingPointError("architecture gradients: expected finite numbers, got NaN or Inf")
+    optimizer.zero_grad(set_to_none=True)
     return _mean_over_ranks(value)
 
 

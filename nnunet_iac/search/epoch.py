@@ -97,7 +97,9 @@ def _weight_step(run: Run, loss: Loss, batch: Batch, plan: SearchPlan, precision
 
         def loss_at(probabilities: torch.Tensor) -> torch.Tensor:
             with architecture.using(probabilities):
-                return precision.loss_of(run.network, loss, batch)
+                value = precision.loss_of(run.network, loss, batch)
+            # Neither the sign of its gradient nor a comparison depends on the scale, but float16 does.
+            return value if precision.scaler is None else precision.scaler.scale(value)
 
         perturbed = adversarial_perturbation(clean, mask, size, loss_at)
     with architecture.using(ranks.same(perturbed)):
@@ -106,8 +108,9 @@ def _weight_step(run: Run, loss: Loss, batch: Batch, plan: SearchPlan, precision
 
 def _decide(run: Run, plan: SearchPlan) -> None:
     architecture = run.cells.architecture
-    probabilities = architecture.probabilities().detach()
-    topology = _topology(probabilities, architecture.edge_weights(), run.cells.nodes)
+    # The first rank's, so that no rounding error makes ranks decide differently.
+    probabilities = ranks.same(architecture.probabilities().detach())
+    topology = _topology(probabilities, ranks.same(architecture.edge_weights().detach()), run.cells.nodes)
     run.stability, run.decision = update(
         plan.rule,
         run.stability,

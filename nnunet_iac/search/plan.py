@@ -33,11 +33,12 @@ class SearchPlan:
         weight_decay: of the weights.
         mode: host ``frozen`` or trained ``joint``-ly.
         perturbation: of the operation weights in the weight step (SmoothDARTS), see
-            :mod:`nnunet_iac.search.smoothing`.
-        perturbation_size: its size in the last epoch.
-        beta_decay: weight of ``mean_e logsumexp(alpha_e)`` in the architecture's loss in the last epoch; it grows
-            linearly from 0. Source: beta-DARTS (there 25). Gradients of alpha in a good host are about 1e-5, so the
-            weights that balance them are small.
+            :mod:`nnunet_iac.search.smoothing`. Its size, beta-decay and the auxiliary skip change with
+            ``epoch / epochs``: over the budget, of which a search that prunes may use a part only.
+        perturbation_size: its size at the end of the budget.
+        beta_decay: weight of ``mean_e logsumexp(alpha_e)`` in the architecture's loss at the end of the budget; it
+            grows linearly from 0. Source: beta-DARTS (there 25). Gradients of alpha in a good host are about 1e-5, so
+            that weights which balance them are small.
         auxiliary_skip: add ``(1 - epoch / epochs) * x`` to every edge besides its mixture (DARTS-).
         max_skips: largest number of ``skip_connect`` in a cell of the genotype (P-DARTS), None for any.
 

@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+import nnunetv2.training.nnUNetTrainer.nnUNetTrainer as nnunet
 import pytest
 import torch
 from nnunet_folders import Folders
-from tiny_dataset import environment, equal, final_weights, make_trainer
+from nnunetv2.run.run_training import maybe_load_checkpoint
+from tiny_dataset import Killed, configure, environment, equal, final_weights, kill_at, make_trainer
 
 from nnunet_iac.nnunet.trainers import IACTrainer
 
@@ -20,8 +24,6 @@ TIMEOUT = 280
 
 def train_rank(name: str, rank: int, store: Path) -> None:
     """What nnU-Net's ``run_ddp`` does in one of two processes, with gloo and the CPU in the place of CUDA."""
-    import nnunetv2.training.nnUNetTrainer.nnUNetTrainer as nnunet
-
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
     nnunet.DDP = lambda network, device_ids: torch.nn.parallel.DistributedDataParallel(network)
@@ -80,9 +82,73 @@ def test_all_ranks_read_what_the_first_one_reads(tiny: Folders, monkeypatch: pyt
     trainer: IACTrainer = make_trainer("nnUNetTrainerIAC")
     trainer.is_ddp, trainer.local_rank = True, 1
 
-    def broadcast(found: list[object], src: int) -> None:
-        assert found == [None] and src == 0
+    def broadcast(found: list[object], src: int, group: object) -> None:
+        assert found == [None] and src == 0 and group == "patient"
         found[0] = "of the first"
 
+    monkeypatch.setattr(torch.distributed, "new_group", lambda **_: "patient")
     monkeypatch.setattr(torch.distributed, "broadcast_object_list", broadcast)
     assert trainer._of_first_rank(partial(pytest.fail, "a second rank read")) == "of the first"
+
+
+@pytest.fixture
+def one_rank(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """nnU-Net's DDP in this process, as the only rank."""
+    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path / 'store'}", rank=0, world_size=1)
+    ddp = torch.nn.parallel.DistributedDataParallel
+    monkeypatch.setattr(nnunet, "DDP", lambda network, device_ids: ddp(network))
+    loaded = torch.load
+    monkeypatch.setattr(torch, "load", lambda f, map_location=None, **more: loaded(f, map_location="cpu", **more))
+    yield
+    torch.distributed.destroy_process_group()
+
+
+def train_under_ddp(name: str, *, plans: str = "tiny", pretrained: Path | None = None, **more: Any) -> Any:
+    trainer = make_trainer(name, plans=plans, **more)
+    trainer.device, trainer.grad_scaler = torch.device("cpu"), None
+    maybe_load_checkpoint(trainer, more.get("resume", False), False, str(pretrained) if pretrained else None)
+    trainer.run_training()
+    return trainer
+
+
+@pytest.mark.usefixtures("one_rank")
+class TestUnderDDP:
+    @pytest.mark.parametrize("trainer", ["nnUNetTrainerIAC", "nnUNetTrainerIACImplant"])
+    def test_a_run_killed_after_the_search_and_continued_keeps_its_host(
+        self, tiny: Folders, monkeypatch: pytest.MonkeyPatch, trainer: str
+    ) -> None:
+        train_under_ddp("nnUNetTrainerIACHost")
+        epoch = 1 if trainer == "nnUNetTrainerIACImplant" else 3
+        with monkeypatch.context() as patch:
+            kill_at(patch, IACTrainer, "on_train_epoch_end", epoch)
+            with pytest.raises(Killed):
+                train_under_ddp(trainer)
+        found = train_under_ddp(trainer, resume=True).cell_network.state_dict()
+
+        assert any(key.startswith("cells.") for key in found)
+        if trainer == "nnUNetTrainerIACImplant":
+            host = final_weights(tiny.results / "nnUNetTrainerIACHost__tiny__2d" / "fold_0")
+            assert all(torch.equal(value, found[key]) for key, value in host.items())
+
+    def test_a_second_fold_trains_its_host_before_it_gets_the_cells(
+        self, tiny: Folders, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        seen: dict[int, list[bool]] = {0: [], 1: []}
+        original = IACTrainer.train_step
+
+        def noting(trainer: IACTrainer, batch: dict[str, Any]) -> dict[str, Any]:
+            seen[trainer.fold].append(trainer.cell_network.cells is not None)
+            return original(trainer, batch)
+
+        monkeypatch.setattr(IACTrainer, "train_step", noting)
+        for fold in (0, 1):
+            train_under_ddp("nnUNetTrainerIAC", fold=fold)
+        assert seen[0] == seen[1] == [False, False, True, True]
+
+    def test_pretrained_weights_train_their_heads_first_and_then_all(self, tiny: Folders) -> None:
+        train_under_ddp("nnUNetTrainerIACHost")
+        configure("long", "host.iterations=2", "training.freeze_host=false", "training.iterations=2")
+        given = tiny.results / "nnUNetTrainerIACHost__tiny__2d" / "fold_0" / "checkpoint_final.pth"
+        trained = train_under_ddp("nnUNetTrainerIACImplant", plans="long", pretrained=given)
+        found, before = trained.cell_network.state_dict(), final_weights(given.parent)
+        assert not any(torch.equal(value, found[key]) for key, value in before.items() if key.endswith("conv.weight"))

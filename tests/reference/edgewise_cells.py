@@ -1,8 +1,9 @@
 """Mixed cells edge by edge and operation by operation, as the published PC-DARTS runs them.
 
 Source: yuhuixu1993/PC-DARTS, model_search.py: every edge calls every operation's module on its own slice, `none`
-included, concatenates the bypass and shuffles. It shares the weights of the package's cells, so that both can be
-compared in one network, and it takes the memory layout that it is given.
+included, concatenates the bypass and shuffles. It shares the modules of the package's cells, so that both can be
+compared in one network, and takes the memory layout that it is given. It is the slow side of a benchmark; the
+independent check is ``textbook_cell``.
 """
 
 from __future__ import annotations

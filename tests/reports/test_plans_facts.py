@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from nnunet_iac.cells.genotype import Genotype
-from nnunet_iac.reports.plans import ModelName, carries_cells, class_names, read_plans
+from nnunet_iac.reports.plans import ModelName, class_names, is_ours, read_plans
 
 
 def test_genotype_settings_and_parent_are_read(complete):
@@ -33,8 +33,8 @@ def test_the_configuration_with_cells_is_taken_in_a_renamed_folder(complete):
 
 
 def test_stock_plans_carry_no_cells(results):
-    assert not carries_cells(results.with_plans(None).model)
-    assert carries_cells(results.with_plans(Genotype.identity().to_dict()).model)
+    assert not is_ours(results.with_plans(None).model)
+    assert is_ours(results.with_plans(Genotype.identity().to_dict()).model)
 
 
 def test_a_wrong_genotype_is_refused_with_the_path(results):

@@ -68,6 +68,18 @@ class TestWithoutSignal:
         assert all(len(decisions) == SearchPlan.epochs - SearchPlan.warmup_epochs for decisions in searches.decisions)
         assert searches.touched <= bound, f"{searches.touched:.1%} of the edges lost an operation"
 
+    @pytest.mark.slow
+    @pytest.mark.parametrize("gradients", [independent, through_the_softmax])
+    @pytest.mark.parametrize("iterations", [1, 2, 3, 5, 7, 10, 50])
+    def test_the_shares_that_the_docstring_of_the_rule_gives(self, iterations, gradients):
+        """``pytest -m slow -k shares -s`` prints them."""
+        ended = MadeUpSearches(iterations, 1000, gradients).run().touched
+        rule = replace(SearchPlan(iterations=iterations).rule, plateau=SearchPlan.epochs)
+        whole = MadeUpSearches(iterations, 200, gradients, rule=rule).run().touched
+        print(f"{iterations} steps, {gradients.__name__}: {ended:.2%} at the plateau, {whole:.2%} in a whole budget")
+        coupled = gradients is through_the_softmax
+        assert ended <= (0.0025 if coupled else 0.0003) and whole <= (0.04 if coupled else 0.013)
+
     @pytest.mark.parametrize("iterations", [1, 5, 10, 50])
     def test_the_search_ends_at_a_plateau_and_finds_nothing(self, iterations):
         for decisions in MadeUpSearches(iterations, 10, through_the_softmax).run().decisions:
