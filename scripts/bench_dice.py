@@ -151,7 +151,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--iterations", type=int, default=20)
     parser.add_argument("--search-epochs", type=int, default=200)
     parser.add_argument("--search-warmup", type=int, default=10)
-    parser.add_argument("--search-iterations", type=int, default=2)
+    parser.add_argument("--search-iterations", type=int, default=6)
     parser.add_argument("--short-epochs", type=int, default=12)
     parser.add_argument("--short-warmup", type=int, default=3)
     parser.add_argument("--short-drift", type=float, default=0.5)

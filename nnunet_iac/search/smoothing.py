@@ -24,8 +24,8 @@ def perturbation_size(epoch: int, epochs: int, largest: float) -> float:
     """Return ``0.03 + (largest - 0.03) * epoch / epochs``.
 
     Example:
-        >>> perturbation_size(0, 100, 0.3), perturbation_size(100, 100, 0.3)
-        (0.03, 0.3)
+        >>> perturbation_size(0, 100, 0.5), perturbation_size(100, 100, 0.5)
+        (0.03, 0.5)
     """
     return SMALLEST + (largest - SMALLEST) * epoch / epochs
 
