@@ -65,6 +65,7 @@ def test_regions_are_unions_of_labels(pair: tuple[Path, Path]) -> None:
     assert whole.dice == pytest.approx(75) and core.dice == pytest.approx(50)
 
 
+@pytest.mark.slow
 def test_several_processes_measure_the_same_in_the_same_order(pair: tuple[Path, Path]) -> None:
     pairs = [pair, pair[::-1], (pair[1], pair[1])]
 

@@ -204,6 +204,7 @@ FEW = {"nnUNet_n_proc_DA": "0", "nnUNet_def_n_proc": "1"}
 """Processes of nnU-Net: starting one takes longer than these trainings."""
 
 
+@pytest.mark.slow
 def test_two_arms_are_really_trained_and_compared(tiny: Folders) -> None:
     line = f"{LINE} --hosts plain --arms identity pruned-search --augmentation off -o out --budget {SHORTEST}"
 

@@ -81,10 +81,12 @@ def test_a_program_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 
 INTERRUPTED = """
-import os, sys
+import os, signal, sys
 from pathlib import Path
 from nnunet_iac.nnunet.training_processes import Training, run_trainings
 
+# A shell's background jobs, and all that they start, ignore this signal.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 here = Path(sys.argv[1])
 script = "echo $$ > ../pid; sleep 60 & wait"
 jobs = [Training(n, ["sh", "-c", f"cd {here / n} && {script}"], here / n) for n in ("first", "second")]

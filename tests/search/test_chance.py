@@ -60,7 +60,7 @@ class TestWithoutSignal:
         searches = MadeUpSearches(iterations, 40, gradients).run()
         assert searches.touched <= BOUND, f"{searches.touched:.1%} of the edges lost an operation to chance"
 
-    @pytest.mark.parametrize(("iterations", "bound"), [(10, 0.06), (50, 0.03)])
+    @pytest.mark.parametrize(("iterations", "bound"), [(10, 0.06)])
     def test_few_are_where_other_edges_keep_the_search_going_for_its_whole_budget(self, iterations, bound):
         """200 searches instead of 40 had 3.9 % and 2.0 %; with three deviations instead of four 80 had 35 % and 5 %."""
         rule = replace(SearchPlan(iterations=iterations).rule, plateau=SearchPlan.epochs)
