@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from scipy.stats import wilcoxon
 
+from nnunet_iac.statistics import paired
 from nnunet_iac.statistics.paired import Interval, compare_with_control, holm, mean_interval, signed_rank
 
 RNG = np.random.default_rng(3)
@@ -123,3 +124,15 @@ def test_a_margin_is_a_positive_number(margin: float) -> None:
 def test_arms_of_other_patients_are_refused() -> None:
     with pytest.raises(ValueError, match=r"others: expected \(arms, patients\)"):
         compare_with_control(CONTROL, [OTHER[:-1]], margin=1, higher_is_better=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("patients", "covered"), [(4, 0.79), (10, 0.89), (20, 0.93), (40, 0.94)])
+def test_the_coverage_that_the_docstring_gives(patients, covered, monkeypatch):
+    """``pytest -m slow -k coverage -s`` prints it; 2,000 samples have a standard error of up to 0.01."""
+    monkeypatch.setattr(paired, "RESAMPLES", 999)
+    samples = np.random.default_rng(0).normal(size=(2000, patients))
+    intervals = [paired.mean_interval(sample) for sample in samples]
+    share = float(np.mean([i.low <= 0 <= i.high for i in intervals]))
+    print(f"{patients} patients: {share:.2f}")
+    assert share == pytest.approx(covered, abs=0.03)
