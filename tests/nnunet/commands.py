@@ -31,6 +31,21 @@ def environment(base: Path, **variables: str) -> dict[str, str]:
     }
 
 
+def run_together(commands: Sequence[Sequence[str]], environment: dict[str, str], timeout: float) -> list[str]:
+    """Start commands at the same time and return what each printed; every status must be 0."""
+    started = [
+        subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        for words in commands
+    ]
+    try:
+        outputs = [process.communicate(timeout=timeout)[0] for process in started]
+    finally:
+        for process in started:
+            process.kill()
+    assert not any(process.returncode for process in started), "\n".join(o[-3000:] for o in outputs)
+    return outputs
+
+
 def run(words: Sequence[str], environment: dict[str, str], folder: Path, timeout: float) -> str:
     """Run a command in ``folder``, end all that it left behind, and return what it printed; its status must be 0."""
     process = subprocess.Popen(

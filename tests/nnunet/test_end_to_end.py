@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from commands import REPOSITORY
+from commands import REPOSITORY, run_together
 from nnunet_folders import Folders
 from tiny_dataset import (
     BUDGET,
@@ -78,23 +78,9 @@ def test_stock_commands_train_predict_export_install_and_predict_again(tiny: Fol
 
 def test_two_folds_started_together_search_once(tiny: Folders) -> None:
     script = "import sys; from tiny_dataset import train; train('nnUNetTrainerIAC', fold=int(sys.argv[1]))"
-    started = [
-        subprocess.Popen(
-            [sys.executable, "-c", script, str(fold)],
-            env=environment(tiny.base, nnUNet_n_proc_DA="0"),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for fold in (0, 1)
-    ]
-    try:
-        outputs = [process.communicate(timeout=TIMEOUT)[0] for process in started]
-    finally:
-        for process in started:
-            process.kill()
+    words = [[sys.executable, "-c", script, str(fold)] for fold in (0, 1)]
+    run_together(words, environment(tiny.base, nnUNet_n_proc_DA="0"), TIMEOUT)
 
-    assert [process.returncode for process in started] == [0, 0], outputs
     folds = [tiny.results / "nnUNetTrainerIAC__tiny__2d" / f"fold_{n}" for n in (0, 1)]
     assert sorted((fold / "search_result.json").exists() for fold in folds) == [False, True]
     assert sorted("Reusing the genotype that another fold" in log_of(fold) for fold in folds) == [False, True]

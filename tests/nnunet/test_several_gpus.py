@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from collections.abc import Iterator
 from functools import partial
@@ -13,6 +12,7 @@ from typing import Any
 import nnunetv2.training.nnUNetTrainer.nnUNetTrainer as nnunet
 import pytest
 import torch
+from commands import run_together
 from nnunet_folders import Folders
 from nnunetv2.run.run_training import maybe_load_checkpoint
 from tiny_dataset import Killed, configure, environment, equal, final_weights, kill_at, make_trainer
@@ -40,23 +40,8 @@ def train_rank(name: str, rank: int, store: Path) -> None:
 def test_two_ranks_search_and_train_as_one(tiny: Folders, tmp_path: Path, trainer: str) -> None:
     script = "import sys; from pathlib import Path; from test_several_gpus import train_rank; "
     script += "train_rank(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]))"
-    words = [sys.executable, "-c", script, trainer]
-    started = [
-        subprocess.Popen(
-            [*words, str(rank), str(tmp_path / "store")],
-            env=environment(tiny.base, nnUNet_n_proc_DA="0"),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for rank in (0, 1)
-    ]
-    try:
-        outputs = [process.communicate(timeout=TIMEOUT)[0] for process in started]
-    finally:
-        for process in started:
-            process.kill()
-    assert [process.returncode for process in started] == [0, 0], "\n".join(o[-3000:] for o in outputs)
+    words = [[sys.executable, "-c", script, trainer, str(rank), str(tmp_path / "store")] for rank in (0, 1)]
+    run_together(words, environment(tiny.base, nnUNet_n_proc_DA="0"), TIMEOUT)
 
     first, second = (torch.load(tmp_path / f"store.rank{rank}") for rank in (0, 1))
     assert first["genotype"] == second["genotype"] and equal(first["weights"], second["weights"])
