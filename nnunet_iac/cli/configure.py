@@ -16,6 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", dest="output", required=True, help="name of the new plans")
     parser.add_argument("--overwrite", action="store_true", help="replace the new plans if they exist")
     parser.add_argument("--batch-size", type=int, help="replace the planned batch size")
+    parser.add_argument("--patch-size", type=int, nargs="+", metavar="N", help="replace the planned patch size")
     parser.add_argument(
         "--set",
         dest="settings",
@@ -70,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError(f"-o: expected another name than the plans to derive from, got {args.output!r}")
     if target.exists() and not args.overwrite:
         raise FileExistsError(f"-o: expected a new name, {target} exists; choose another or give --overwrite")
-    derived = derive(source, args.configuration, args.output, block, args.batch_size)
+    derived = derive(source, args.configuration, args.output, block, args.batch_size, args.patch_size)
     # Everything is checked before anything is written.
     Settings.from_block(configuration_of(derived, args.configuration)["iac"])
     write_plans(target, derived)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -125,7 +126,12 @@ def with_network(plans: Plans, configuration: str, network: str, **more: Any) ->
 
 
 def derive(
-    plans: Plans, configuration: str, name: str, block: Mapping[str, Any], batch_size: int | None = None
+    plans: Plans,
+    configuration: str,
+    name: str,
+    block: Mapping[str, Any],
+    batch_size: int | None = None,
+    patch_size: Sequence[int] | None = None,
 ) -> Plans:
     """Return derived plans named ``name`` whose configuration holds an ``"iac"`` block; data stay the same.
 
@@ -135,9 +141,12 @@ def derive(
         name: ``plans_name`` of the result; must become the file's name.
         block: settings, merged over those the configuration already has.
         batch_size: replaces the planned batch size if given.
+        patch_size: replaces the planned patch size if given, for machines that the planned one is too large for; the
+            network stays the same.
 
     Raises:
-        ValueError: if there is no such configuration, or the settings that it already has are bad.
+        ValueError: if there is no such configuration, the settings that it already has are bad, or the network cannot
+            take the patch.
     """
     current = configuration_of(plans, configuration).get("iac", {})
     Settings.from_block(current)
@@ -147,9 +156,29 @@ def derive(
     target["iac"] = merged
     if batch_size is not None:
         target["batch_size"] = batch_size
+    if patch_size is not None:
+        _check_patch_size(patch_size, configuration_of(plans, configuration))
+        target["patch_size"] = list(patch_size)
     result[DERIVED_FROM] = plans["plans_name"]
     result["plans_name"] = name
     return result
+
+
+def _check_patch_size(patch_size: Sequence[int], configuration: Mapping[str, Any]) -> None:
+    """Refuse a patch that the strides do not divide, or whose deepest features are one voxel."""
+    axes = len(configuration["patch_size"])
+    strides = configuration["architecture"]["arch_kwargs"]["strides"]
+    steps = [math.prod(axis) for axis in zip(*([s] * axes if isinstance(s, int) else s for s in strides), strict=True)]
+    if len(patch_size) != axes or any(p < 1 or p % s for p, s in zip(patch_size, steps, strict=True)):
+        raise ValueError(
+            f"patch size: expected {axes} numbers, multiples of {steps} (what the network's strides divide), got "
+            f"{list(patch_size)}"
+        )
+    if math.prod(patch_size) == math.prod(steps):
+        raise ValueError(
+            f"patch size: expected more than one voxel at the network's deepest stage, got {list(patch_size)}, which "
+            "leaves one; instance normalisation needs two"
+        )
 
 
 def plans_path(folder: str | os.PathLike[str], name: str) -> Path:

@@ -33,6 +33,23 @@ def test_it_writes_plans_that_carry_the_settings(
     assert "train it with -p short" in capsys.readouterr().out
 
 
+def test_the_patch_may_be_made_smaller(planned: Folders) -> None:
+    assert main([*BASE, "-o", "small", "--patch-size", "16", "24"]) == 0
+
+    assert configuration_of(read_plans(planned.preprocessed / "small.json"), "2d")["patch_size"] == [16, 24]
+
+
+@pytest.mark.parametrize("patch", [["16"], ["16", "17"], ["0", "16"], ["16", "16", "16"], ["4", "4"]])
+def test_a_patch_that_the_network_cannot_take_is_refused(
+    planned: Folders, capsys: pytest.CaptureFixture[str], patch: list[str]
+) -> None:
+    before = files(planned)
+
+    assert main([*BASE, "-o", "small", "--patch-size", *patch]) == 2
+    assert "patch size: expected" in capsys.readouterr().err
+    assert files(planned) == before
+
+
 def test_set_may_be_repeated(planned: Folders) -> None:
     assert main([*BASE, "-o", "short", "--set", "search.epochs=8", "--set", "search.seed=1", "cell.nodes=2"]) == 0
 
