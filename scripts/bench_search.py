@@ -1,6 +1,6 @@
 """Wall-clock and Dice of short and pruned searches against the full one: 200 epochs, nothing pruned, one run for all.
 
-    python scripts/bench_search.py -d 4 -c 2d --seeds 0 1 2 --json search.json
+    python scripts/bench_search.py -d 4 -c 2d --host trained --seeds 0 1 2 --json search.json
 
 The arms are those of ``bench_dice.py`` that search, with random cells as the control; all its options hold. Printed:
 how many times cheaper each search was, and whether its retrained cells are worse than those of the full search.
