@@ -1,4 +1,4 @@
-"""The papers' matrix for one data set: hosts x arms x search with and without augmentation x folds x seeds.
+"""The papers' matrix for one data set: hosts x arms x augmented or not x folds x seeds.
 
     python scripts/reproduce_paper.py -d 27 -c 2d                            # everything, one training at a time
     python scripts/reproduce_paper.py -d 27 -c 2d --gpus 0 1 2 3             # one training at a time on each GPU
@@ -15,8 +15,9 @@ are not finished. Called again without it when the cluster is done, the script f
 tables. Lines can be given to SLURM as an array: ``sed -n "${SLURM_ARRAY_TASK_ID}p" jobs.txt | bash``; a line that was
 stopped goes on when it is run again.
 
-nnU-Net 2.8.1 has no planner for a residual host of size S; the hosts are plain and residual M, L and XL. Augmentation
-is that of the search (setting ``search.augment``); the training is always augmented, as nnU-Net does it.
+nnU-Net 2.8.1 has no planner for a residual host of size S; the hosts are plain and residual M, L and XL. Augmented or
+not is the whole training, host, search and cells (settings ``training.augment`` and ``search.augment``), of every arm:
+the tables have a block for each, with controls of its own.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from nnunet_iac.reports.result import SearchResult
     from nnunet_iac.statistics.patients import Metric
 
-Group = tuple[str, str, "bool | None"]
+Group = tuple[str, str, bool]
 """Host, arm and augmentation; its trainings differ in fold and seed."""
 
 Run = tuple[int, int]
@@ -91,7 +92,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("-c", dest="configuration", default="2d", help="default: %(default)s")
     parser.add_argument("--hosts", nargs="+", choices=list(HOSTS), default=["plain", "residual-M"])
     parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=list(ARMS))
-    parser.add_argument("--augmentation", nargs="+", choices=("on", "off"), default=["on", "off"], help="of the search")
+    parser.add_argument("--augmentation", nargs="+", choices=("on", "off"), default=["on", "off"], help="of all phases")
     parser.add_argument("--folds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--budget", nargs="+", default=[], metavar="KEY=VALUE", help="settings for all jobs")
@@ -208,7 +209,7 @@ def _write_tables(matrix: Matrix, trainings: Mapping[Job, Training], args: argpa
     outcome = Outcome(groups, None, {"dice": args.margin, "hd95": args.margin_hd95})
     outcome = replace(outcome, measured=_measure(outcome, args.np))
     sections = [
-        _section(host, on, outcome) for host in dict.fromkeys(matrix.hosts) for on in dict.fromkeys(matrix.augmentation)
+        _section(host, on, outcome) for on in dict.fromkeys(matrix.augmentation) for host in dict.fromkeys(matrix.hosts)
     ]
     title = f"{matrix.dataset}, {matrix.configuration}"
     markdown = paper_markdown(sections, title=title, notes=_notes(matrix, outcome))
@@ -242,7 +243,7 @@ def _measure(outcome: Outcome, processes: int) -> MeasuredArms | None:
 def _section(host: str, augmented: bool, outcome: Outcome) -> Section:
     from nnunet_iac.reports.paper_tables import Section
 
-    groups: dict[str, Group] = {arm: (host, arm, augmented if ARMS[arm].searches else None) for arm in ARMS}
+    groups: dict[str, Group] = {arm: (host, arm, augmented) for arm in ARMS}
     known = {arm: group for arm, group in groups.items() if group in outcome.groups}
     finished = {arm: group for arm, group in known.items() if outcome.is_finished(group)}
     arms = _comparison(finished, outcome) if CONTROL in finished else None

@@ -1,7 +1,8 @@
 """The papers' matrix as plain records: which trainings there are, under which plans, where they lie.
 
-A training (:class:`Job`) has a host, an arm, a fold and a seed, and, if its arm searches, a search with or without
-augmentation. An arm that does not search is the same in both, so it is trained once and shown in both.
+A training (:class:`Job`) has a host, an arm, a fold and a seed, and is augmented or not, as in the paper from its first
+step to its last: host, search and training with cells. Prediction follows (see
+:class:`~nnunet_iac.nnunet.settings.TrainingSettings`). So every arm is there twice, the controls too.
 
 Every training has plans of its own, for each fold too (our choice): no job waits for another one, in whatever order a
 cluster runs them, and a fold's validation cases are never seen by the search whose cells they measure. The folds of
@@ -20,7 +21,7 @@ from typing import Any
 from nnunet_iac.nnunet.plans import Plans, configuration_of, derive, plans_path, read_plans, write_plans
 from nnunet_iac.nnunet.settings import Settings, parse_assignments
 
-OWN = ("search.seed", "search.augment", "search.prune")
+OWN = ("search.seed", "search.augment", "training.augment", "search.prune")
 """Settings that the matrix gives each job itself."""
 
 
@@ -38,12 +39,10 @@ class PaperArm:
 
     Attributes:
         trainer: name of the class.
-        searches: whether it searches for cells.
         one_phase: whether ``host.epochs`` are its whole length; they are set so that all arms train equally long.
     """
 
     trainer: str
-    searches: bool = False
     one_phase: bool = False
 
 
@@ -66,8 +65,8 @@ ARMS: Mapping[str, PaperArm] = MappingProxyType(
         "attention": PaperArm("nnUNetTrainerAttentionSkips"),
         "dense": PaperArm("nnUNetTrainerDenseSkips"),
         "random": PaperArm("nnUNetTrainerIACRandom"),
-        FULL: PaperArm("nnUNetTrainerIACFullSearch", searches=True),
-        PRUNED: PaperArm("nnUNetTrainerIAC", searches=True),
+        FULL: PaperArm("nnUNetTrainerIACFullSearch"),
+        PRUNED: PaperArm("nnUNetTrainerIAC"),
     }
 )
 """The arms, the control first.
@@ -84,14 +83,14 @@ class Job:
     Attributes:
         host: key of :data:`HOSTS`.
         arm: key of :data:`ARMS`.
-        augmented: whether its search sees augmented batches; None if it does not search.
+        augmented: whether host, search and training see nnU-Net's augmentation.
         fold: nnU-Net's fold.
         seed: ``search.seed``, of weights, batches and the search.
     """
 
     host: str
     arm: str
-    augmented: bool | None
+    augmented: bool
     fold: int
     seed: int
 
@@ -101,10 +100,10 @@ class Job:
 
         Example:
             >>> Job("plain", "full-search", False, 0, 2).name
-            'plain, full-search (not augmented), fold 0, seed 2'
+            'plain, full-search, not augmented, fold 0, seed 2'
         """
-        search = {None: "", True: " (augmented)", False: " (not augmented)"}[self.augmented]
-        return f"{self.host}, {self.arm}{search}, fold {self.fold}, seed {self.seed}"
+        augmented = "augmented" if self.augmented else "not augmented"
+        return f"{self.host}, {self.arm}, {augmented}, fold {self.fold}, seed {self.seed}"
 
 
 @dataclass(frozen=True)
@@ -116,7 +115,7 @@ class Matrix:
         configuration: nnU-Net's.
         hosts: keys of :data:`HOSTS`.
         arms: keys of :data:`ARMS`.
-        augmentation: of the search; True, False or both.
+        augmentation: of all that is trained; True, False or both.
         folds: nnU-Net's folds.
         seeds: one run of each arm for each of them.
         tag: part of the plans' names, so that two budgets do not meet.
@@ -149,30 +148,28 @@ class Matrix:
             >>> arms, augmentation = ["identity", "full-search"], [True, False]
             >>> matrix = Matrix("Dataset027_ACDC", "2d", ["plain"], arms, augmentation, [0], [0])
             >>> [(job.arm, job.augmented) for job in matrix.jobs()]
-            [('identity', None), ('full-search', True), ('full-search', False)]
+            [('identity', True), ('full-search', True), ('identity', False), ('full-search', False)]
         """
-        combinations = product(self.seeds, self.folds, self.hosts, self.arms, self.augmentation)
-        found = (
-            Job(host, arm, augmented if ARMS[arm].searches else None, fold, seed)
-            for seed, fold, host, arm, augmented in combinations
-        )
+        combinations = product(self.seeds, self.folds, self.augmentation, self.hosts, self.arms)
+        found = (Job(host, arm, augmented, fold, seed) for seed, fold, augmented, host, arm in combinations)
         return tuple(dict.fromkeys(found))
 
     def plans_name(self, job: Job) -> str:
         """Return the name of the job's plans.
 
         Example:
-            >>> matrix = Matrix("Dataset027_ACDC", "2d", ["plain"], ["stock"], [True], [0], [3])
-            >>> matrix.plans_name(matrix.jobs()[0])
-            'nnUNetPlans_paper_seed3_fold0_stock'
+            >>> matrix = Matrix("Dataset027_ACDC", "2d", ["plain"], ["stock"], [True, False], [0], [3])
+            >>> [matrix.plans_name(job) for job in matrix.jobs()]
+            ['nnUNetPlans_paper_seed3_fold0_stock', 'nnUNetPlans_paper_seed3_fold0_not_augmented_stock']
         """
-        ending = "_not_augmented" if job.augmented is False else "_stock" if ARMS[job.arm].one_phase else ""
+        ending = ("" if job.augmented else "_not_augmented") + ("_stock" if ARMS[job.arm].one_phase else "")
         return f"{HOSTS[job.host].plans}_{self.tag}_seed{job.seed}_fold{job.fold}{ending}"
 
     def settings(self, job: Job) -> Settings:
         """Return the job's settings: the budget, the seed, the augmentation, and for one phase as many steps."""
         block = parse_assignments(self.budget)
-        block.setdefault("search", {}).update(seed=job.seed, augment=job.augmented is not False)
+        block.setdefault("search", {}).update(seed=job.seed, augment=job.augmented)
+        block.setdefault("training", {}).update(augment=job.augmented)
         settings = Settings.from_block(block)
         if not ARMS[job.arm].one_phase:
             return settings

@@ -99,11 +99,18 @@ class CellSettings:
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """Training with the cells."""
+    """Training with the cells; ``augment`` holds for the training of the host before them too.
+
+    Without augmentation prediction does not mirror either, as after nnU-Net's ``nnUNetTrainerNoDA``: the weights never
+    saw a mirrored image.
+    """
 
     epochs: int = _setting(1000, _integer(1), "epochs after the implantation")
     iterations: int = _setting(250, _integer(1), "training iterations of each epoch")
     validation_iterations: int = _setting(50, _integer(1), "validation iterations of each epoch")
+    augment: bool = _setting(
+        True, _one_of(True, False), "nnU-Net's augmentation, for the host too; false: prediction mirrors nothing"
+    )
     freeze_host: bool | None = _setting(
         None, _one_of(True, False, None), "train cells only; null: as the trainer does (implanting trainers: true)"
     )

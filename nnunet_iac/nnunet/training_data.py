@@ -23,15 +23,19 @@ def patients_of(trainer: nnUNetTrainer) -> Grouping:
 
 
 def training_streams(trainer: nnUNetTrainer, settings: Settings, host_epochs: int) -> tuple[Any, Any]:
-    """Return the training and validation batches of nnU-Net, from the trainer's current epoch on."""
+    """Return the training and validation batches of nnU-Net, from the trainer's current epoch on.
+
+    Both phases, host and cells, draw from the one training stream. With ``training.augment`` false its batches go
+    through nnU-Net's validation transforms, patches are read in the size that the network sees, and nnU-Net is told to
+    predict without mirroring (as its ``nnUNetTrainerNoDA`` does).
+    """
     training, validation = trainer.do_split()
     of_host = min(trainer.current_epoch, host_epochs)
     drawn = of_host * settings.host.iterations + (trainer.current_epoch - of_host) * settings.training.iterations
     seen = trainer.current_epoch * settings.training.validation_iterations
-    seed = settings.search.seed
     return (
-        open_stream(trainer, training, augment=True, seed=seed, stream=TRAINING_STREAM, start=drawn),
-        open_stream(trainer, validation, augment=False, seed=seed, stream=VALIDATION_STREAM, start=seen, share=2),
+        _open(trainer, settings, training, augment=settings.training.augment, stream=TRAINING_STREAM, start=drawn),
+        _open(trainer, settings, validation, augment=False, stream=VALIDATION_STREAM, start=seen, share=2),
     )
 
 
@@ -51,6 +55,14 @@ def search_data(trainer: nnUNetTrainer, settings: Settings) -> SearchData:
     weights, architecture = split_patients(trainer.do_split()[0], grouping, fraction=search.fraction, seed=search.seed)
 
     def open_search_stream(cases: list[str], stream: int, start: int, augment: bool) -> Any:
-        return open_stream(trainer, cases, augment=augment, seed=search.seed, stream=stream, start=start, share=2)
+        return _open(trainer, settings, cases, augment=augment, stream=stream, start=start, share=2)
 
     return SearchData(weights, architecture, open_search_stream, grouping.source)
+
+
+def _open(trainer: nnUNetTrainer, settings: Settings, cases: list[str], **options: Any) -> Any:
+    stream = open_stream(trainer, cases, seed=settings.search.seed, **options)
+    if not settings.training.augment:
+        # Building a loader lets nnU-Net predict with mirroring, but these weights never saw a mirrored image.
+        trainer.inference_allowed_mirroring_axes = None
+    return stream

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from nnunet_iac.reports.paired_texts import difference_text, p_text, verdict_text
 from nnunet_iac.statistics.paired import FEW, PairedResult, compare_with_control
 from nnunet_iac.statistics.patients import METRICS, Metric, PatientScores, mean_over_classes
 
@@ -162,14 +163,7 @@ def _metric_table(comparison: Comparison, metric: Metric) -> str:
 def _result_cells(result: PairedResult | None) -> list[str]:
     if result is None:
         return ["control", "", "", ""]
-    low, high = result.interval.low, result.interval.high
-    verdict = "yes" if result.non_inferior else "no"
-    return [
-        f"{result.difference:+.2f} [{low:+.2f}, {high:+.2f}]",
-        _p(result.p_value),
-        _p(result.holm),
-        f"{verdict} ({result.bound:+.2f})",
-    ]
+    return [difference_text(result), p_text(result.p_value), p_text(result.holm), verdict_text(result)]
 
 
 def _reading(comparison: Comparison) -> list[str]:
@@ -178,8 +172,8 @@ def _reading(comparison: Comparison) -> list[str]:
     patients = len(comparison.main_rows("dice")[0].values)
     lines = [
         "CI: BCa bootstrap of the mean paired difference over patients. p: Wilcoxon signed-rank, two-sided; the "
-        f"smallest that {patients} patients allow is {_p(2.0 ** (1 - patients))}. Holm: over the arms, each metric by "
-        "itself. Bound: one-sided 95 %, not corrected.",
+        f"smallest that {patients} patients allow is {p_text(2.0 ** (1 - patients))}. Holm: over the arms, each metric "
+        "by itself. Bound: one-sided 95 %, not corrected.",
         "Both empty, one empty: classes of cases, over all runs of the arm. One empty: Dice 0, HD95 the diagonal of "
         f"the image. Left out in every arm, because all masks are empty: {scores.left_out}; where only some arms "
         "predict something into an empty reference, the others get Dice 100 and HD95 0.",
@@ -206,10 +200,6 @@ def _margin(rows: Sequence[Row]) -> float:
 
 def _unit(comparison: Comparison, metric: Metric) -> str:
     return "points" if metric == "dice" else comparison.unit
-
-
-def _p(value: float) -> str:
-    return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def _number(value: float) -> str:

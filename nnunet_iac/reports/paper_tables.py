@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from nnunet_iac.reports.comparison import Comparison, comparison_markdown, statistics_csv, values_csv
+from nnunet_iac.reports.paired_texts import difference_text, p_text, verdict_text
 from nnunet_iac.reports.result import SearchResult
 from nnunet_iac.statistics.paired import PairedResult
 from nnunet_iac.statistics.patients import Metric
@@ -19,11 +20,11 @@ Run = tuple[int, int]
 
 @dataclass(frozen=True, eq=False)
 class Section:
-    """One host, its search with or without augmentation.
+    """One host, trained and searched with or without augmentation; its controls are its own.
 
     Attributes:
         host: name.
-        augmented: whether the searches saw augmented batches.
+        augmented: whether all its trainings and searches saw augmented batches.
         arms: all arms against the control; None while the control or all others are unfinished.
         pair: the pruned search against the full one, which is the control here; None while one is unfinished.
         absent: arms that are not in the table of arms, with the reason.
@@ -42,7 +43,7 @@ class Section:
     @property
     def name(self) -> str:
         """In words."""
-        return f"{self.host}, search {'' if self.augmented else 'not '}augmented"
+        return f"{self.host}, {'' if self.augmented else 'not '}augmented"
 
     @property
     def both(self) -> tuple[Run, ...]:
@@ -57,13 +58,17 @@ class Section:
 
 
 def paper_markdown(sections: Sequence[Section], *, title: str, notes: Sequence[str]) -> str:
-    """Return the two tables, the notes, and the tables of ``nnunet-iac compare`` behind them."""
+    """Return the two tables, each in a block with augmentation and one without; the notes; the details behind them.
+
+    The details are the tables of ``nnunet-iac compare``.
+    """
     parts = [
         f"# {title}",
         "## Dice and HD95 of every arm against the control without cells",
-        _table(_arm_rows(sections)),
+        *_blocks(sections, _arm_rows),
         "## The pruned search against the full search",
-        _table(_search_rows(sections)),
+        *_blocks(sections, _search_rows),
+        "## How to read the tables",
         "\n".join(f"- {note}" for note in (*notes, *_READING)),
     ]
     for section in sections:
@@ -76,7 +81,7 @@ def paper_markdown(sections: Sequence[Section], *, title: str, notes: Sequence[s
 def comparisons_csv(sections: Sequence[Section], *, values: bool = False) -> str:
     """Return the CSV of ``nnunet-iac compare`` for all tables: statistics, or the values of patients.
 
-    Columns ``host``, ``search_augmented`` and ``control`` come first.
+    Columns ``host``, ``augmented`` and ``control`` come first.
     """
     write: Callable[[Comparison], str] = values_csv if values else statistics_csv
     lines: list[str] = []
@@ -85,7 +90,7 @@ def comparisons_csv(sections: Sequence[Section], *, values: bool = False) -> str
             if comparison is not None:
                 head, *body = write(comparison).splitlines()
                 key = f"{section.host},{_yes(section.augmented)},{comparison.scores.arms[0]}"
-                lines += [] if lines else [f"host,search_augmented,control,{head}"]
+                lines += [] if lines else [f"host,augmented,control,{head}"]
                 lines += [f"{key},{line}" for line in body]
     return "".join(f"{line}\n" for line in lines)
 
@@ -94,7 +99,7 @@ def searches_csv(sections: Sequence[Section]) -> str:
     """Return one line for each search: epochs, seconds, edges decided; the pruned ones with their ratio."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    columns = "host search_augmented arm fold seed status epochs seconds decided_edges edges full_over_pruned_seconds"
+    columns = "host augmented arm fold seed status epochs seconds decided_edges edges full_over_pruned_seconds"
     writer.writerow(columns.split())
     for section in sections:
         for arm, results in (("full-search", section.full), ("pruned-search", section.pruned)):
@@ -107,38 +112,42 @@ def searches_csv(sections: Sequence[Section]) -> str:
     return buffer.getvalue()
 
 
+def _blocks(sections: Sequence[Section], rows: Callable[[Sequence[Section]], Iterator[Sequence[str]]]) -> Iterator[str]:
+    for augmented in dict.fromkeys(section.augmented for section in sections):
+        yield f"### {'With' if augmented else 'Without'} augmentation"
+        yield _table(rows([section for section in sections if section.augmented == augmented]))
+
+
 def _arm_rows(sections: Sequence[Section]) -> Iterator[Sequence[str]]:
     unit = next((c.unit for s in sections for c in (s.arms, s.pair) if c is not None), "mm")
     difference = "difference [95 % CI]"
-    head = ["host", "search augmented", "arm", "runs", "Dice", difference, "p (Holm)"]
+    head = ["host", "arm", "runs", "Dice", difference, "p (Holm)"]
     yield [*head, f"HD95 ({unit})", difference, "p (Holm)"]
     for section in sections:
-        first = (section.host, _yes(section.augmented))
         if section.arms is not None:
             rows = [section.arms.main_rows(metric) for metric in _METRICS]
             for dice, hd95, of_arm in zip(*rows, section.arms.scores.run_means["dice"], strict=True):
                 cells = [cell for row in (dice, hd95) for cell in (f"{row.values.mean():.2f}", *_against(row.result))]
-                yield [*first, dice.arm, str(len(of_arm)), *cells]
-        yield from ([*first, arm, why, *[""] * 6] for arm, why in section.absent.items())
+                yield [section.host, dice.arm, str(len(of_arm)), *cells]
+        yield from ([section.host, arm, why, *[""] * 6] for arm, why in section.absent.items())
 
 
 def _search_rows(sections: Sequence[Section]) -> Iterator[Sequence[str]]:
-    head = ["host", "search augmented", "Dice difference [95 % CI]", "p", "non-inferior", "HD95 difference [95 % CI]"]
+    head = ["host", "Dice difference [95 % CI]", "p", "non-inferior", "HD95 difference [95 % CI]"]
     costs = [f"{what}, {arm}" for what in ("epochs", "edges decided", "seconds") for arm in ("full", "pruned")]
     yield [*head, "p", "non-inferior", *costs, "seconds full / pruned"]
     for section in sections:
         if section.pair is None and not section.both:
             continue
         cells = [cell for metric in _METRICS for cell in _pruned_against_full(section.pair, metric)]
-        yield [section.host, _yes(section.augmented), *cells, *_costs(section)]
+        yield [section.host, *cells, *_costs(section)]
 
 
 def _pruned_against_full(pair: Comparison | None, metric: Metric) -> list[str]:
     result = None if pair is None else pair.main_rows(metric)[1].result
     if result is None:
         return ["not finished", "", ""]
-    verdict = "yes" if result.non_inferior else "no"
-    return [_difference(result), _p(result.p_value), f"{verdict}, by {result.margin:g} ({result.bound:+.2f})"]
+    return [difference_text(result), p_text(result.p_value), f"{verdict_text(result)}, margin {result.margin:g}"]
 
 
 def _costs(section: Section) -> list[str]:
@@ -152,15 +161,7 @@ def _costs(section: Section) -> list[str]:
 
 
 def _against(result: PairedResult | None) -> list[str]:
-    return ["control", ""] if result is None else [_difference(result), _p(result.holm)]
-
-
-def _difference(result: PairedResult) -> str:
-    return f"{result.difference:+.2f} [{result.interval.low:+.2f}, {result.interval.high:+.2f}]"
-
-
-def _p(value: float) -> str:
-    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+    return ["control", ""] if result is None else [difference_text(result), p_text(result.holm)]
 
 
 def _yes(answer: bool) -> str:
@@ -178,8 +179,9 @@ _READING = (
     "Dice in points; means over patients of the mean over classes, a patient's value is the mean over its cases and "
     "the arm's runs (one run: all folds of one seed). Differences are paired by patient; how they are tested, and what "
     "the intervals leave out, is said under the tables of details.",
-    "An arm that does not search is trained once and stands in the rows of both kinds of search: augmentation here is "
-    "nnU-Net's augmentation of the batches *of the search*; the training before and after it is always augmented.",
+    "With and without nnU-Net's augmentation means the whole run: host, search and training with cells. The two blocks "
+    "share no training; each has a control and searches of its own, and nothing is tested across them. Without "
+    "augmentation prediction mirrors nothing, as after nnU-Net's own training without it.",
     "Searches: median epochs, mean seconds of one search, edges decided of all edges, over the runs that have both. "
     "The ratio is that of the sums of seconds; it means something only if both ran on the same kind of machine with "
     "the same load.",

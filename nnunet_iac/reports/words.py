@@ -14,9 +14,15 @@ from nnunet_iac.reports.result import SearchResult
 from nnunet_iac.reports.scores import Scores, case_means
 from nnunet_iac.reports.trace import SearchTrace
 
+BASELINES = "nnunet_iac.baselines."
+"""Plans that name a network below this have other skip connections, which nobody searches for."""
+
 
 def state_of(artefacts: ModelArtefacts) -> tuple[str, Tone]:
-    """Return the state of a model in two or three words, with the tone of its badge."""
+    """Return the state of a model in a few words, with the tone of its badge."""
+    if network := _baseline(artefacts):
+        name = artefacts.name.trainer if artefacts.name is not None else network
+        return f"baseline: {name}, nothing is searched", "plain"
     searched = [fold for fold in artefacts.folds if fold.searched]
     if any(fold.result is None for fold in searched):
         return "search not finished", "busy"
@@ -39,6 +45,8 @@ def is_undecided(artefacts: ModelArtefacts) -> bool:
 
 def model_sentences(artefacts: ModelArtefacts) -> tuple[str, ...]:
     """Say what the network carries, whatever was searched here."""
+    if network := _baseline(artefacts):
+        return (f"Baseline: nothing is searched; the skip connections are those of {network}.",)
     genotype = artefacts.genotype
     if genotype is None:
         return ("There is no genotype yet: the cells are still open.",)
@@ -100,6 +108,12 @@ def warnings_of(artefacts: ModelArtefacts) -> tuple[str, ...]:
             "their validation cases may have been seen by that search, so their Dice is not nested in it."
         )
     return tuple(found)
+
+
+def _baseline(artefacts: ModelArtefacts) -> str | None:
+    """Return the name of a baseline's network, None for a model that is no baseline."""
+    network = artefacts.plans.network_class or ""
+    return network.rpartition(".")[2] if network.startswith(BASELINES) else None
 
 
 def _fold_warnings(fold: FoldArtefacts) -> list[str]:

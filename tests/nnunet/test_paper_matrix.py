@@ -12,20 +12,19 @@ from nnunet_folders import DATASET, Folders
 from nnunetv2.utilities.find_class_by_name import recursive_find_python_class
 from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
 
-from nnunet_iac.nnunet.paper_matrix import ARMS, HOSTS, Job, Matrix
-from nnunet_iac.nnunet.plans import configuration_of, read_plans
+from nnunet_iac.nnunet.paper_matrix import ARMS, FULL, HOSTS, OWN, PRUNED, Job, Matrix
+from nnunet_iac.nnunet.plans import configuration_of, read_plans, write_plans
 
 MATRIX = Matrix(DATASET, "2d", ["plain", "residual-M"], list(ARMS), [True, False], [0, 1], [0, 1, 2])
-IDENTITY, STOCK = (Job("plain", arm, None, 0, 0) for arm in ("identity", "stock"))
-FULL = Job("plain", "full-search", False, 0, 0)
+IDENTITY, STOCK = (Job("plain", arm, True, 0, 0) for arm in ("identity", "stock"))
+NOT_AUGMENTED = Job("plain", FULL, False, 0, 0)
 
 
-def test_the_jobs_are_the_product_of_the_options_and_only_searches_are_repeated_without_augmentation() -> None:
+def test_the_jobs_are_the_product_of_the_options_and_every_arm_is_there_with_and_without_augmentation() -> None:
     jobs = MATRIX.jobs()
 
-    assert len(jobs) == len(set(jobs)) == 2 * (5 + 2 * 2) * 2 * 3
-    assert {job.augmented for job in jobs if job.arm in ("full-search", "pruned-search")} == {True, False}
-    assert {job.augmented for job in jobs if job.arm not in ("full-search", "pruned-search")} == {None}
+    assert len(jobs) == len(set(jobs)) == 2 * 7 * 2 * 2 * 3
+    assert {(job.arm, job.augmented) for job in jobs} == {(arm, on) for arm in ARMS for on in (True, False)}
 
 
 def test_options_named_twice_give_no_job_twice() -> None:
@@ -61,7 +60,7 @@ def test_nnunet_finds_the_trainer_of_each_arm(arm: str, monkeypatch: pytest.Monk
 
     recipe = recursive_find_trainer_class_by_name(ARMS[arm].trainer).recipe
 
-    assert ARMS[arm].searches == (recipe.cells == "search") and recipe.host == "train"
+    assert (arm in (FULL, PRUNED)) == (recipe.cells == "search") and recipe.host == "train"
 
 
 @pytest.mark.parametrize(("iterations", "epochs"), [(250, 1050), (125, 1025)])
@@ -71,15 +70,24 @@ def test_the_stock_arm_makes_as_many_steps_as_the_others(iterations: int, epochs
     assert (settings.host.epochs, settings.host.iterations) == (epochs, 250)
 
 
+@pytest.mark.parametrize("augmented", [True, False])
+@pytest.mark.parametrize("arm", ARMS)
+def test_augmentation_is_that_of_search_and_training_of_every_arm(arm: str, augmented: bool) -> None:
+    settings = MATRIX.settings(Job("plain", arm, augmented, 0, 0))
+
+    assert settings.search.augment is settings.training.augment is augmented
+
+
 def test_the_plans_carry_budget_seed_and_augmentation(planned: Folders) -> None:
     matrix = replace(MATRIX, budget=["search.epochs=9"])
-    job = replace(FULL, seed=5)
+    job = replace(NOT_AUGMENTED, seed=5)
 
     matrix.ensure_plans(job, planned.preprocessed)
 
     plans = read_plans(planned.preprocessed / "nnUNetPlans_paper_seed5_fold0_not_augmented.json")
-    search = configuration_of(plans, "2d")["iac"]["search"]
-    assert (search["epochs"], search["seed"], search["augment"]) == (9, 5, False)
+    block = configuration_of(plans, "2d")["iac"]
+    assert (block["search"]["epochs"], block["search"]["seed"]) == (9, 5)
+    assert block["search"]["augment"] is block["training"]["augment"] is False
     assert (plans["plans_name"], plans["derived_from"]) == (matrix.plans_name(job), "nnUNetPlans")
 
 
@@ -104,7 +112,18 @@ def test_plans_of_another_budget_are_refused_and_not_touched(planned: Folders) -
     assert path.read_bytes() == before
 
 
-@pytest.mark.parametrize("budget", ["search.seed=3", "search.augment=false", "search.prune=false"])
+def test_plans_whose_search_alone_is_not_augmented_are_refused(planned: Folders) -> None:
+    MATRIX.ensure_plans(NOT_AUGMENTED, planned.preprocessed)
+    path = planned.preprocessed / f"{MATRIX.plans_name(NOT_AUGMENTED)}.json"
+    plans = read_plans(path)
+    del plans["configurations"]["2d"]["iac"]["training"]["augment"]
+    write_plans(path, plans)
+
+    with pytest.raises(ValueError, match="finished and new trainings would be mixed"):
+        MATRIX.ensure_plans(NOT_AUGMENTED, planned.preprocessed)
+
+
+@pytest.mark.parametrize("budget", [f"{name}=3" for name in OWN])
 def test_the_budget_cannot_set_what_differs_by_job(budget: str) -> None:
     with pytest.raises(ValueError, match="--budget: expected settings other than"):
         replace(MATRIX, budget=["search.epochs=9", budget])

@@ -20,6 +20,7 @@ DEFAULTS = {
     "training.epochs": 1000,
     "training.iterations": 250,
     "training.validation_iterations": 50,
+    "training.augment": True,
     "training.freeze_host": None,
 }
 
@@ -72,6 +73,8 @@ def test_all_problems_are_named_together() -> None:
         ("cell", "width", 1.5),
         ("cell", "nodes", 0),
         ("cell", "nodes", 17),
+        ("training", "augment", 1),
+        ("training", "augment", None),
         ("training", "freeze_host", "no"),
         ("training", "validation_iterations", 0),
     ],

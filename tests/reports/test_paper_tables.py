@@ -45,33 +45,53 @@ def section(host: str = "plain", augmented: bool = True) -> Section:
     )
 
 
-def rows(text: str, heading: str) -> list[list[str]]:
-    table = text[text.index(heading) :].split("\n\n")[1]
+def rows(text: str, heading: str, block: str = "### With augmentation") -> list[list[str]]:
+    table = text[text.index(block, text.index(heading)) :].split("\n\n")[1]
     return [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()]
 
 
-def test_every_arm_has_its_row_for_every_host_and_search() -> None:
-    sections = [section(host, augmented) for host in ("plain", "residual-M") for augmented in (True, False)]
+def test_every_arm_has_its_row_for_every_host_with_and_without_augmentation() -> None:
+    sections = [section(host, augmented) for augmented in (True, False) for host in ("plain", "residual-M")]
 
-    found = rows(paper_markdown(sections, title="t", notes=[]), "## Dice and HD95")[2:]
+    text = paper_markdown(sections, title="t", notes=[])
 
-    arms = [*GAINS, "dense"]
-    assert [row[:3] for row in found] == [
-        [host, on, arm] for host in ("plain", "residual-M") for on in ("yes", "no") for arm in arms
+    for heading, expected in (
+        ("## Dice and HD95", [[host, arm] for host in ("plain", "residual-M") for arm in [*GAINS, "dense"]]),
+        ("## The pruned search", [["plain", "-0.25 [-0.25, -0.25]"], ["residual-M", "-0.25 [-0.25, -0.25]"]]),
+    ):
+        for block in ("### With augmentation", "### Without augmentation"):
+            assert [row[:2] for row in rows(text, heading, block)[2:]] == expected
+
+
+def test_each_block_shows_its_own_numbers() -> None:
+    without = replace(section(augmented=False), arms=compared("full-search", "identity", "pruned-search"))
+
+    text = paper_markdown([section(), without], title="t", notes=[])
+
+    with_it, without_it = (
+        {row[1]: row[4] for row in rows(text, "## Dice and HD95", f"### {word} augmentation")[2:5]}
+        for word in ("With", "Without")
+    )
+    assert (with_it["identity"], with_it["full-search"]) == ("control", "+2.00 [+2.00, +2.00]")
+    assert (without_it["identity"], without_it["full-search"]) == ("-2.00 [-2.00, -2.00]", "control")
+    assert [line for line in text.splitlines() if line.startswith("## Details")] == [
+        f"## Details: plain, {augmented}, {what}"
+        for augmented in ("augmented", "not augmented")
+        for what in ("against the control", "pruned against full")
     ]
 
 
 def test_an_arm_shows_its_difference_to_the_control() -> None:
     head, _, control, full, *_ = rows(paper_markdown([section()], title="t", notes=[]), "## Dice and HD95")
 
-    assert head[3:7] == ["runs", "Dice", "difference [95 % CI]", "p (Holm)"] and control[5] == "control"
-    assert (full[3], full[5], full[8]) == ("2", "+2.00 [+2.00, +2.00]", "-2.00 [-2.00, -2.00]")
+    assert head[2:6] == ["runs", "Dice", "difference [95 % CI]", "p (Holm)"] and control[4] == "control"
+    assert (full[2], full[4], full[7]) == ("2", "+2.00 [+2.00, +2.00]", "-2.00 [-2.00, -2.00]")
     # All 8 patients on one side: 2 / 2^8, times two arms.
-    assert full[6] == full[9] == "0.016"
+    assert full[5] == full[8] == "0.016"
 
 
 def test_what_is_not_finished_says_how_far_it_is() -> None:
-    assert rows(paper_markdown([section()], title="t", notes=[]), "## Dice and HD95")[-1][2:4] == [
+    assert rows(paper_markdown([section()], title="t", notes=[]), "## Dice and HD95")[-1][1:3] == [
         "dense",
         "3 of 10 done",
     ]
@@ -82,7 +102,7 @@ def test_pruned_is_compared_with_full_and_its_cost_is_that_of_the_same_runs() ->
 
     shown = dict(zip(head, row, strict=True))
     assert shown["Dice difference [95 % CI]"] == "-0.25 [-0.25, -0.25]"
-    assert row[4] == "yes, by 0.5 (-0.25)"
+    assert row[3] == "yes (-0.25), margin 0.5"
     assert (shown["epochs, full"], shown["epochs, pruned"]) == ("200", "25")
     assert (shown["edges decided, full"], shown["edges decided, pruned"]) == ("28 of 28", "20 of 28")
     # 3000 seconds against 200; the run that has no full search does not count.
@@ -95,9 +115,9 @@ def test_searches_alone_have_their_cost_and_arms_alone_their_row() -> None:
 
     text = paper_markdown([searched, trained], title="t", notes=[])
 
-    assert [row[2:4] for row in rows(text, "## Dice and HD95")[2:3]] == [["dense", "3 of 10 done"]]
+    assert [row[1:3] for row in rows(text, "## Dice and HD95")[2:3]] == [["dense", "3 of 10 done"]]
     costs = rows(text, "## The pruned search")[2:]
-    assert [(row[2][:12], row[-1]) for row in costs] == [("not finished", "15.0"), ("-0.25 [-0.25", "")]
+    assert [(row[1][:12], row[-1]) for row in costs] == [("not finished", "15.0"), ("-0.25 [-0.25", "")]
 
 
 def test_with_nothing_finished_the_tables_are_empty() -> None:
@@ -111,18 +131,19 @@ def test_with_nothing_finished_the_tables_are_empty() -> None:
 
 @pytest.mark.parametrize(("values", "lines"), [(False, 2 * 2 * (3 + 2)), (True, 2 * 2 * (3 + 2) * 8)])
 def test_the_csv_of_compare_is_there_for_each_table(values: bool, lines: int) -> None:
-    found = list(csv.DictReader(io.StringIO(comparisons_csv([section(), section("residual-M")], values=values))))
+    found = list(csv.DictReader(io.StringIO(comparisons_csv([section(), section("residual-M", False)], values=values))))
 
     assert len(found) == 2 * lines  # metrics x (class and mean) x arms of both tables
     assert {(row["host"], row["control"]) for row in found} == {
         (host, control) for host in ("plain", "residual-M") for control in ("identity", "full-search")
     }
-    assert {row["search_augmented"] for row in found} == {"yes"}
+    assert {row["augmented"] for row in found} == {"yes", "no"}
 
 
 def test_every_search_has_its_line() -> None:
-    found = list(csv.DictReader(io.StringIO(searches_csv([section()]))))
+    found = list(csv.DictReader(io.StringIO(searches_csv([section(augmented=False)]))))
 
+    assert {row["augmented"] for row in found} == {"no"}
     assert [(r["arm"], r["fold"], r["seed"], r["full_over_pruned_seconds"]) for r in found] == [
         ("full-search", "0", "0", ""),
         ("full-search", "0", "1", ""),

@@ -65,6 +65,30 @@ def test_controls_are_called_controls(results, genotype, badge, text):
     assert text in " ".join(model_sentences(read))
 
 
+def baseline(results, folder, network="nnunet_iac.baselines.attention.AttentionUNet"):
+    """A model folder whose host is in training, as a baseline leaves it."""
+    architecture = {"network_class_name": network}
+    results.with_json(f"{folder}/plans.json", {"configurations": {"2d": {"architecture": architecture}}})
+    results.with_json(f"{folder}/fold_0/host.json", {"checkpoint": None, "message": "trained here"})
+    return read_results(results.root / folder)
+
+
+@pytest.mark.parametrize("trainer", ["nnUNetTrainerAttentionSkips", "nnUNetTrainerDenseSkips"])
+def test_of_a_baseline_it_is_said_that_nothing_is_searched(results, trainer):
+    read = baseline(results, f"Dataset004_Hippocampus/{trainer}__nnUNetPlans__2d")
+    assert state_of(read) == (f"baseline: {trainer}, nothing is searched", "plain")
+    assert model_sentences(read) == ("Baseline: nothing is searched; the skip connections are those of AttentionUNet.",)
+
+
+def test_a_baseline_in_a_renamed_folder_is_known_by_its_network(results):
+    assert state_of(baseline(results, "renamed"))[0] == "baseline: AttentionUNet, nothing is searched"
+
+
+def test_a_network_of_cells_is_no_baseline(results):
+    read = baseline(results, "renamed", network="nnunet_iac.cells.network.CellUNet")
+    assert state_of(read)[0] == "before the search" and "cells are still open" in model_sentences(read)[0]
+
+
 def test_folds_that_reuse_a_genotype_are_warned_about(complete):
     complete.with_validation(1)
     warnings = warnings_of(read_results(complete.model))
