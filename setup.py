@@ -28,6 +28,7 @@ setup(
         "filelock",
         "graphviz",
         "matplotlib",
+        "torchvision",
         "tqdm",
     ],
     extras_require={"test": ["pytest", "pytest-xdist", "ruff", "mypy", "setuptools", "wheel"]},

@@ -20,7 +20,8 @@ ALLOWED = {
     "search": {"cells", "search", "atomic"},
     "baselines": {"baselines", "cells"},
     "statistics": {"statistics"},
-    "nnunet": {"cells", "search", "statistics", "nnunet", "atomic"},
+    "robustness": {"robustness"},
+    "nnunet": {"cells", "search", "similarity", "robustness", "statistics", "nnunet", "atomic"},
     "reports": {"reports", "cells", "statistics", "atomic"},
     "trainers": {"nnunet"},
 }
@@ -31,6 +32,7 @@ FORBIDDEN = {
     "search": {"nnunetv2", "SimpleITK", "batchgenerators"},
     "baselines": {"nnunetv2", "SimpleITK", "batchgenerators"},
     "statistics": {"nnunetv2", "SimpleITK", "batchgenerators"},
+    "robustness": {"nnunetv2", "SimpleITK", "batchgenerators"},
     "reports": {"nnunetv2", "torch"},
     "cli": {"nnunetv2", "torch", "matplotlib", "SimpleITK"},
     ".": {"nnunetv2", "torch"},
