@@ -131,7 +131,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     study = _study(args)
     names = [*([HOST] if study.trained_host else []), *study.arms]
     for seed in study.seeds:
-        for arm in sorted(names, key=lambda name: name == SHORT):
+        # Those of the short search derive from the others'.
+        for arm in dict.fromkeys((PRUNED, SHORT if SHORT in names else PRUNED)):
             study.write_plans(arm, seed)
     results = results_folder()
     runs = {(arm, seed): study.training(arm, seed, results, args.device) for arm in names for seed in study.seeds}
@@ -251,6 +252,8 @@ def _compare(measured: MeasuredArms, arms: Sequence[str], margin: float) -> Comp
 
 
 def _markdown(result: Result) -> str:
+    from nnunet_iac.reports.paired_texts import difference_text, p_text
+
     rows, runs = result.table.main_rows("dice"), result.table.scores.run_means["dice"]
     lines = [
         f"{len(rows[0].values)} patients; each patient's Dice is its mean over seeds.\n",
@@ -260,7 +263,7 @@ def _markdown(result: Result) -> str:
     for row, dice in zip(rows, runs, strict=True):
         cost = list(result.searches.get(row.arm, {}).values())
         epochs = ", ".join(f"{c.epochs} ({c.decided_edges}/{c.edges} decided)" for c in cost)
-        against = f"{_difference(row)} | {_p(row.result.holm)}" if row.result else " | "
+        against = f"{difference_text(row.result)} | {p_text(row.result.holm)}" if row.result else " | "
         lines.append(
             f"| {row.arm} | {', '.join(f'{d:.2f}' for d in dice)} | {row.values.mean():.2f} | {against} | {epochs} | "
             f"{', '.join(f'{c.seconds:.0f}' for c in cost)} |"
@@ -270,18 +273,9 @@ def _markdown(result: Result) -> str:
     for (first, second), row in result.pairs.items():
         if row.result is not None:
             inside = -row.result.margin < row.result.interval.low and row.result.interval.high < row.result.margin
-            cells = [_difference(row), _p(row.result.p_value), "yes" if inside else "no"]
+            cells = [difference_text(row.result), p_text(row.result.p_value), "yes" if inside else "no"]
             lines.append(f"| {first} minus {second} | {' | '.join(cells)} |")
     return "\n".join(lines)
-
-
-def _difference(row: Row) -> str:
-    found = row.result
-    return f"{found.difference:+.2f} [{found.interval.low:+.2f}, {found.interval.high:+.2f}]" if found else ""
-
-
-def _p(value: float) -> str:
-    return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def _ratios(searches: Mapping[str, Mapping[int, SearchResult]]) -> list[str]:
