@@ -28,7 +28,7 @@ from nnunet_iac.nnunet.hosts import read_checkpoint
 from nnunet_iac.nnunet.model_folder import stored_genotype
 from nnunet_iac.nnunet.plans import Plans, configuration_of, genotype_of, with_genotype
 from nnunet_iac.nnunet.recipe import Recipe
-from nnunet_iac.nnunet.schedule import FINE_TUNING, carry_momentum, make_optimizer
+from nnunet_iac.nnunet.schedule import carry_momentum, make_optimizer
 from nnunet_iac.nnunet.settings import Settings
 from nnunet_iac.nnunet.splits import ensure_splits
 from nnunet_iac.nnunet.training_data import patients_of, training_streams
@@ -126,7 +126,7 @@ class CellTrainer(nnUNetTrainer):
             initial_lr=self.initial_lr,
             weight_decay=self.weight_decay,
             epochs=self.num_epochs,
-            host_scale=FINE_TUNING if fine_tuning else 1.0,
+            host_scale=self.settings.training.host_rate if fine_tuning else 1.0,
         )
 
     def _freeze(self) -> None:
@@ -151,8 +151,8 @@ class CellTrainer(nnUNetTrainer):
         wanted = self.settings.training.freeze_host
         if wanted or (wanted is None and implanting):
             return True
-        # Cells first, then everything at a low rate.
-        return implanting and 2 * (self.current_epoch - self.host_epochs) < self.settings.training.epochs
+        training = self.settings.training
+        return implanting and self.current_epoch - self.host_epochs < training.cells_first * training.epochs
 
     def _adopt_shared_genotype(self) -> None:
         """Take the genotype that another fold of this model, or this run before it was killed, has stored."""

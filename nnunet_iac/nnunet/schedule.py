@@ -9,9 +9,6 @@ from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
 
 from nnunet_iac.cells.network import CellUNet
 
-FINE_TUNING = 0.1
-"""Factor of the host's learning rate when an implanted model is trained as a whole (our choice)."""
-
 
 class GroupPolyLR(PolyLRScheduler):
     """``lr = scale * initial_lr * (1 - epoch / epochs)^0.9``, where a group without ``scale`` has 1."""

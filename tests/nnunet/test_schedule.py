@@ -9,7 +9,7 @@ from torch import nn
 from nnunet_iac.cells.cell import DiscreteCells
 from nnunet_iac.cells.genotype import Genotype
 from nnunet_iac.cells.network import CellUNet
-from nnunet_iac.nnunet.schedule import FINE_TUNING, carry_momentum, make_optimizer
+from nnunet_iac.nnunet.schedule import carry_momentum, make_optimizer
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def step(network: CellUNet, optimizer: torch.optim.SGD) -> None:
 @pytest.mark.parametrize("epoch", [0, 3, 9])
 def test_rates_decay_as_nnunets_do_and_the_host_is_scaled(network: CellUNet, epoch: int) -> None:
     network.implant(DiscreteCells(Genotype.random(seed=0), network.stages))
-    optimizer, schedule = optimizer_of(network, FINE_TUNING)
+    optimizer, schedule = optimizer_of(network, 0.1)
 
     schedule.step(epoch)
 

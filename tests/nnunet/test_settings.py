@@ -22,6 +22,8 @@ DEFAULTS = {
     "training.validation_iterations": 50,
     "training.augment": True,
     "training.freeze_host": None,
+    "training.host_rate": 0.1,
+    "training.cells_first": 0.5,
 }
 
 

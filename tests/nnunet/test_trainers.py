@@ -62,10 +62,17 @@ def test_implanting_finds_the_host_of_the_plans_it_was_derived_from(hosted: Fold
     assert record["host"]["checkpoint"] == str(fold(hosted, "nnUNetTrainerIACHost") / "checkpoint_final.pth")
 
 
-def test_without_freezing_the_host_moves_in_the_second_half_only(
-    hosted: Folders, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ([], [False, False, True, True]),
+        (["training.cells_first=0.25", "training.host_rate=1"], [False, True, True, True]),
+    ],
+)
+def test_without_freezing_the_host_moves_after_the_cells(
+    hosted: Folders, monkeypatch: pytest.MonkeyPatch, settings: list[str], expected: list[bool]
 ) -> None:
-    configure("free", "training.epochs=4", "training.freeze_host=false", plans="tiny")
+    configure("free", "training.epochs=4", "training.freeze_host=false", *settings, plans="tiny")
     moved = []
     before = split_weights(final_weights(fold(hosted, "nnUNetTrainerIACHost")))[0]
 
@@ -74,9 +81,11 @@ def test_without_freezing_the_host_moves_in_the_second_half_only(
         super(IACTrainer, self).on_train_epoch_end(outputs)
 
     monkeypatch.setattr(IACTrainer, "on_train_epoch_end", record)
-    train("nnUNetTrainerIACImplantRandom", plans="free")
+    trainer = train("nnUNetTrainerIACImplantRandom", plans="free")
 
-    assert moved == [False, False, True, True]
+    assert moved == expected
+    cells, host = (group["lr"] for group in trainer.optimizer.param_groups)
+    assert host / cells == pytest.approx(1 if settings else 0.1)
 
 
 @pytest.mark.parametrize(
