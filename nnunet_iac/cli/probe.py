@@ -1,0 +1,157 @@
+"""``nnunet-iac probe``: minutes on a trained host tell whether cells are worth a full training."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nnunet_iac.nnunet.probe_plan import Probe
+
+HELP = "estimate in minutes what cells bring over continued training of a host, and recommend"
+
+NAMES = {"identity": "continued training", "random": "random cells", "searched": "searched cells"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the host, the budget, the margin and the output."""
+    parser.add_argument("-d", dest="dataset", required=True, help="data set id or name")
+    parser.add_argument("-c", dest="configuration", required=True, help="configuration, such as 2d or 3d_fullres")
+    parser.add_argument("-f", dest="fold", required=True, type=_fold, help="fold of the host; its validation is unused")
+    parser.add_argument("-p", dest="plans", default="nnUNetPlans", help="plans of the host (default: %(default)s)")
+    parser.add_argument(
+        "--host", type=Path, metavar="CHECKPOINT", help="the host (default: the finished training of these plans)"
+    )
+    parser.add_argument("--searched", action="store_true", help="search for cells too; without it they are random")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1], help="trainings of each arm (default: 0 1)")
+    parser.add_argument(
+        "--share", type=float, default=0.3, help="of the training patients, held out (default: %(default)s)"
+    )
+    parser.add_argument("--epochs", type=int, default=10, help="of each training (default: %(default)s)")
+    parser.add_argument("--iterations", type=int, default=10, help="of each epoch (default: %(default)s)")
+    parser.add_argument("--search-epochs", type=int, default=20, help="of the search (default: %(default)s)")
+    parser.add_argument("--batch-size", type=int, help="replace the planned batch size")
+    parser.add_argument(
+        "--margin", type=float, default=0.5, help="smallest gain worth having, points of Dice (default: %(default)s)"
+    )
+    parser.add_argument("-device", choices=("cpu", "cuda", "mps"), help="default: cuda if there is one, else cpu")
+    parser.add_argument("-np", type=int, default=1, metavar="N", help="processes that measure (default: %(default)s)")
+    parser.add_argument(
+        "-o",
+        dest="output",
+        type=Path,
+        metavar="FOLDER",
+        help="of all results (default: probe_<plans>__<configuration>_fold<F> beside the data set's models); "
+        "run again to go on after an interruption",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train the arms, measure, write ``probe.json`` and print table and recommendation; 130 if interrupted.
+
+    Raises:
+        FileNotFoundError: if there is no host; nothing was trained then.
+        ValueError: if an argument does not fit, or the folder holds another probe.
+    """
+    from nnunet_iac.atomic import write_json
+    from nnunet_iac.nnunet.probe_result import RECORD, probe_record
+
+    _check(args)
+    probe = _planned(args)
+    _say(_introduction(probe))
+    try:
+        seconds = _trained(args, probe)
+    except KeyboardInterrupt:
+        print("\nnnunet-iac probe: interrupted; repeat the command to go on", file=sys.stderr)
+        return 130
+    record = probe_record(probe, args.seeds, seconds, margin=args.margin, processes=args.np)
+    probe.folder.mkdir(parents=True, exist_ok=True)
+    write_json(probe.folder / RECORD, record)
+    print("\n".join(summary(record)))
+    print(f"\nwritten to {probe.folder / RECORD}")
+    return 0
+
+
+def summary(record: dict[str, Any]) -> list[str]:
+    """Return the table, the recommendation and the limits as lines."""
+    lines = []
+    if record["arms"]:
+        head = ("arm", "Dice", "difference [95 % CI]", "of each seed", "seconds")
+        rows = [head, ("---",) * len(head), *(_row(arm, found) for arm, found in record["arms"].items())]
+        lines += ["", *(f"| {' | '.join(row)} |" for row in rows)]
+    return [*lines, "", record["recommendation"]["sentence"], "", *(f"- {limit}" for limit in record["limits"])]
+
+
+def _row(arm: str, found: dict[str, Any]) -> tuple[str, ...]:
+    start, end = (NAMES[arm], f"{found['dice']:.2f}"), f"{sum(found['seconds']):.0f}"
+    if "difference" not in found:
+        return (*start, "control", "", end)
+    difference = found["difference"]
+    interval = "no interval"
+    if difference["low"] is not None:
+        interval = f"[{difference['low']:+.2f}, {difference['high']:+.2f}]"
+    seeds = ", ".join(f"{one:+.2f}" for one in difference["of_seeds"])
+    return (*start, f"{difference['difference']:+.2f} {interval}", seeds, end)
+
+
+def _fold(text: str) -> int | str:
+    if text == "all" or text.isdecimal():
+        return text if text == "all" else int(text)
+    raise argparse.ArgumentTypeError(f"expected a number from 0 or all, got {text!r}")
+
+
+def _check(args: argparse.Namespace) -> None:
+    if not 0 < args.margin < float("inf"):
+        raise ValueError(f"--margin: expected a positive number, got {args.margin}; it is the smallest gain worth it")
+    if len(set(args.seeds)) < len(args.seeds) or min(args.seeds) < 0:
+        raise ValueError(f"--seeds: expected different numbers from 0, got {args.seeds}")
+    if args.np < 1:
+        raise ValueError(f"-np: expected at least one process, got {args.np}")
+    if args.output is not None and args.output.exists() and not args.output.is_dir():
+        raise ValueError(f"-o: expected a folder, {args.output} is a file; give another name")
+
+
+def _planned(args: argparse.Namespace) -> Probe:
+    from nnunet_iac.nnunet.hosts import results_folder
+    from nnunet_iac.nnunet.plans import preprocessed_folder
+    from nnunet_iac.nnunet.probe_plan import Budget, plan_probe
+
+    budget = Budget(args.epochs, args.iterations, args.search_epochs, args.batch_size, args.share)
+    preprocessed = preprocessed_folder(args.dataset)
+    name = f"probe_{args.plans}__{args.configuration}_fold{args.fold}"
+    folder = args.output or results_folder() / preprocessed.name / name
+    return plan_probe(
+        preprocessed, args.plans, args.configuration, args.fold, budget, folder=folder.resolve(), host=args.host
+    )
+
+
+def _trained(args: argparse.Namespace, probe: Probe) -> dict[Any, tuple[float, ...]]:
+    """Train, unless there are too few patients to conclude anything from."""
+    import torch
+
+    from nnunet_iac.nnunet.probe import run_probe
+    from nnunet_iac.nnunet.probe_trainer import TRAINERS
+    from nnunet_iac.statistics.recommendation import FEWEST
+
+    if probe.held_out_patients < FEWEST:
+        return {}
+    device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    arms = [arm for arm in TRAINERS if arm != "searched" or args.searched]
+    return run_probe(probe, arms, args.seeds, device=torch.device(device), say=_say)
+
+
+def _introduction(probe: Probe) -> str:
+    known = f"patients as {probe.patients} says" if probe.patients else "every case counts as a patient"
+    train, held_out = len(probe.training_cases), len(probe.held_out_cases)
+    return (
+        f"host: {probe.host}\n"
+        f"{train + held_out} training cases of the fold: {train} train, {held_out} of {probe.held_out_patients} "
+        f"patients are held out ({known}); its validation cases are not touched"
+    )
+
+
+def _say(text: str) -> None:
+    # The trainings redirect standard output; a line of progress never comes from inside one.
+    print(text, flush=True)

@@ -1,0 +1,81 @@
+"""The probe: a few short trainings with and without cells on a trained host, compared on held-out training cases.
+
+First everything is decided (:mod:`nnunet_iac.nnunet.probe_plan`) and written down, then the trainings run (those that
+are done are not repeated), then :mod:`nnunet_iac.nnunet.probe_result` measures the held-out predictions. The fold's
+validation cases are not touched.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+
+import torch
+
+from nnunet_iac.atomic import write_json
+from nnunet_iac.nnunet.model_folder import locked
+from nnunet_iac.nnunet.probe_plan import Probe
+from nnunet_iac.nnunet.probe_trainer import ProbeArm, ProbeTraining
+
+SETUP, LOCK = "setup.json", "probe.lock"
+"""In a probe's folder: what all trainings share, and the lock of the process that runs them."""
+
+FINISHED = "finished.json"
+"""In the folder of a training: it is trained and validated."""
+
+
+def run_probe(
+    probe: Probe, arms: Sequence[ProbeArm], seeds: Sequence[int], *, device: torch.device, say: Callable[[str], None]
+) -> dict[ProbeArm, tuple[float, ...]]:
+    """Run the trainings that are not done, seed by seed, and return the seconds of all by arm.
+
+    Args:
+        probe: what was decided.
+        arms: the control first.
+        seeds: one training of each arm for each of them.
+        device: where to compute.
+        say: receives a line when a training starts and when it ends.
+
+    Raises:
+        ValueError: if the folder holds trainings of another probe, the host does not fit the plans, or there is one
+            patient only to search on.
+    """
+    if "searched" in arms and probe.training_patients < 2:
+        raise ValueError("--searched: expected two patients or more to search on, got 1; give a smaller --share")
+    probe.folder.mkdir(parents=True, exist_ok=True)
+    with locked(probe.folder, LOCK, say, "Waiting for another probe in this folder"):
+        _settle(probe)
+        jobs = [probe.training(arm, seed) for seed in seeds for arm in arms]
+        left = [job for job in jobs if not (job.folder / FINISHED).is_file()]
+        for number, job in enumerate(jobs, start=1):
+            name = f"[{number}/{len(jobs)}] {job.arm}, seed {job.seed}"
+            if job not in left:
+                say(f"{name}: done before, in {_seconds(job):.0f} s")
+                continue
+            say(f"{name}: trains and predicts {len(probe.held_out_cases)} cases ...")
+            begin = time.monotonic()
+            job.run(probe.host, device)
+            write_json(job.folder / FINISHED, {"schema": 1, "seconds": round(time.monotonic() - begin, 1)})
+            say(f"{name}: done in {_seconds(job):.0f} s")
+    return {arm: tuple(_seconds(job) for job in jobs if job.arm == arm) for arm in arms}
+
+
+def _settle(probe: Probe) -> None:
+    """Write the record of what all trainings share, or check that it is the same."""
+    path, setup = probe.folder / SETUP, probe.setup()
+    if not path.is_file():
+        write_json(path, setup)
+        return
+    before = json.loads(path.read_text(encoding="utf-8"))
+    setup = json.loads(json.dumps(setup))
+    different = [key for key in sorted({*before, *setup}) if before.get(key) != setup.get(key)]
+    if different:
+        raise ValueError(
+            f"-o: expected the {' and '.join(different)} that the trainings in {probe.folder} had, got others; give "
+            "another folder, or remove this one"
+        )
+
+
+def _seconds(job: ProbeTraining) -> float:
+    return float(json.loads((job.folder / FINISHED).read_text(encoding="utf-8"))["seconds"])

@@ -1,0 +1,221 @@
+"""What a probe decides before its first training: the host, the cases, the budget, the plans of every training."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from nnunet_iac.nnunet.host_source import find_host_source
+from nnunet_iac.nnunet.plans import Plans, configuration_of, derive, genotype_of, plans_path, read_plans
+from nnunet_iac.nnunet.probe_trainer import CASES, ProbeArm, ProbeTraining, fold_cases
+from nnunet_iac.nnunet.settings import Settings
+from nnunet_iac.nnunet.splits import GROUPS, Grouping, split_patients
+
+TRAININGS = "trainings"
+"""Folder of nnU-Net's results in a probe's folder."""
+
+HELD_OUT_SEED = 0
+"""Of the draw of the held-out patients: the same for all arms and seeds."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How long a probe trains.
+
+    Attributes:
+        epochs: after the implantation; cells alone in the first half, everything in the second.
+        iterations: of each epoch, also of the search.
+        search_epochs: of the searched arm.
+        batch_size: replaces the planned one if not None.
+        share: of the fold's training patients that are held out.
+
+    Raises:
+        ValueError: naming everything that is out of range. One epoch would have no second half.
+    """
+
+    epochs: int = 10
+    iterations: int = 10
+    search_epochs: int = 20
+    batch_size: int | None = None
+    share: float = 0.3
+
+    def __post_init__(self) -> None:
+        smallest = {"epochs": 2, "iterations": 1, "search_epochs": 2, "batch_size": 2}
+        given = asdict(self)
+        problems = [
+            f"--{name.replace('_', '-')}: expected at least {low}, got {given[name]}"
+            for name, low in smallest.items()
+            if given[name] is not None and given[name] < low
+        ]
+        if not 0 < self.share < 1:
+            problems.append(f"--share: expected a number between 0 and 1, got {self.share}")
+        if problems:
+            raise ValueError("; ".join(problems))
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Everything that is decided before the first training.
+
+    Attributes:
+        plans: that the host was trained with, or derived from those.
+        configuration: nnU-Net's.
+        fold: nnU-Net's.
+        dataset_json: of the preprocessed data set.
+        host: checkpoint.
+        budget: see :class:`Budget`.
+        training_cases: what the arms train on.
+        held_out_cases: cases of other patients, that all arms predict.
+        training_patients: how many groups of cases a search can divide.
+        held_out_patients: how many patients the estimate has.
+        patients: where patients are known from, None if every case counts as one.
+        folder: of all results.
+    """
+
+    plans: Plans
+    configuration: str
+    fold: int | str
+    dataset_json: Mapping[str, Any]
+    host: Path
+    budget: Budget
+    training_cases: tuple[str, ...]
+    held_out_cases: tuple[str, ...]
+    training_patients: int
+    held_out_patients: int
+    patients: str | None
+    folder: Path
+
+    def settings(self, seed: int) -> Settings:
+        """Return the settings of a seed's trainings: those of the plans, with the probe's budget.
+
+        The host is never frozen for the whole training, or the control would be no continued training.
+        """
+        return Settings.from_block(configuration_of(self._derived(seed), self.configuration)["iac"])
+
+    def training(self, arm: ProbeArm, seed: int) -> ProbeTraining:
+        """Return one training."""
+        plans, folder = self._derived(seed), self.folder / TRAININGS
+        return ProbeTraining(arm, seed, plans, self.configuration, self.fold, self.dataset_json, folder)
+
+    def setup(self) -> dict[str, Any]:
+        """Return what all trainings in the folder must share."""
+        settings = self.settings(0).to_block()
+        del settings["search"]["seed"]
+        return {
+            "schema": 1,
+            "dataset": self.plans["dataset_name"],
+            "configuration": self.configuration,
+            "fold": self.fold,
+            "plans": self.plans["plans_name"],
+            "plan": {k: v for k, v in self._planned.items() if k != "iac"},
+            "host": {"checkpoint": str(self.host), "sha256": _digest(self.host)},
+            "budget": asdict(self.budget),
+            "settings": settings,
+            "patients": self.patients,
+            "training_cases": list(self.training_cases),
+            "held_out_cases": list(self.held_out_cases),
+        }
+
+    @property
+    def _planned(self) -> dict[str, Any]:
+        return configuration_of(self._derived(0), self.configuration)
+
+    def _derived(self, seed: int) -> Plans:
+        budget = self.budget
+        warmup = configuration_of(self.plans, self.configuration).get("iac", {}).get("search", {}).get("warmup_epochs")
+        longest = max(1, budget.search_epochs // 4)
+        search = {
+            "seed": seed,
+            "epochs": budget.search_epochs,
+            "iterations": budget.iterations,
+            "warmup_epochs": min(longest, Settings().search.warmup_epochs if warmup is None else warmup),
+        }
+        training = {
+            "epochs": budget.epochs,
+            "iterations": budget.iterations,
+            "validation_iterations": 1,
+            "freeze_host": False,
+        }
+        block = {"search": search, "training": training}
+        plans = derive(self.plans, self.configuration, f"probe_seed{seed}", block, budget.batch_size)
+        return {**plans, CASES: {"training": list(self.training_cases), "held_out": list(self.held_out_cases)}}
+
+
+def plan_probe(
+    preprocessed: Path,
+    plans_name: str,
+    configuration: str,
+    fold: int | str,
+    budget: Budget,
+    *,
+    folder: Path,
+    host: Path | None = None,
+) -> Probe:
+    """Find the host, then the cases; nothing is trained.
+
+    Args:
+        preprocessed: folder of the preprocessed data set.
+        plans_name: of the plans the host was trained with, or derived from those.
+        configuration: nnU-Net's.
+        fold: nnU-Net's.
+        budget: see :class:`Budget`.
+        folder: of all results.
+        host: a checkpoint, if not the finished training of these plans.
+
+    Raises:
+        FileNotFoundError: if there is no host, or no plans.
+        ValueError: if the plans carry cells, or the fold has one patient only.
+        NotImplementedError: for the second stage of a cascade.
+    """
+    plans = read_plans(plans_path(preprocessed, plans_name))
+    if genotype_of(plans, configuration) is not None:
+        raise ValueError(f"plans: expected a stock host, {plans_name} has cells; give the plans it was derived from")
+    if configuration_of(plans, configuration).get("previous_stage") is not None:
+        raise NotImplementedError(f"-c: expected a configuration that is no second stage of a cascade: {configuration}")
+    checkpoint = _find_host(host, plans, configuration, fold)
+    dataset_json = json.loads((preprocessed / "dataset.json").read_text(encoding="utf-8"))
+    cases, grouping = fold_cases(plans, configuration, fold, dataset_json)
+    training, held_out = split_patients(cases, grouping, fraction=budget.share, seed=HELD_OUT_SEED)
+    return Probe(
+        plans=plans,
+        configuration=configuration,
+        fold=fold,
+        dataset_json=dataset_json,
+        host=checkpoint,
+        budget=budget,
+        training_cases=tuple(training),
+        held_out_cases=tuple(held_out),
+        training_patients=len(grouping.patients(training)),
+        held_out_patients=_count_patients(held_out, grouping),
+        patients=grouping.source,
+        folder=folder,
+    )
+
+
+def _find_host(host: Path | None, plans: Plans, configuration: str, fold: int | str) -> Path:
+    if host is None:
+        found = find_host_source(
+            "trained", pretrained=False, plans=plans, configuration=configuration, fold=fold, epochs=1
+        )
+        return Path(str(found.checkpoint))
+    if not host.is_file():
+        raise FileNotFoundError(f"--host: expected a checkpoint of nnU-Net, {host} is no file")
+    return host.resolve()
+
+
+def _count_patients(cases: Sequence[str], grouping: Grouping) -> int:
+    """Return how many patients the measurement will see: the folds of a split keep cases together, but are none."""
+    known = grouping.source is not None and grouping.source.startswith(GROUPS)
+    return len(grouping.patients(cases)) if known else len(cases)
+
+
+def _digest(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()

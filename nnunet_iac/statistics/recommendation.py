@@ -1,0 +1,157 @@
+"""What a small paired experiment lets one recommend: an estimate, and a plain verdict from it.
+
+Everything here is a pure function of numbers; running the experiment is the business of :mod:`nnunet_iac.nnunet.probe`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from nnunet_iac.statistics.paired import mean_interval
+from nnunet_iac.statistics.patients import PatientScores
+
+FEWEST = 5
+"""Patients below which no interval is shown or trusted (our choice; see :func:`~.paired.mean_interval`)."""
+
+Verdict = Literal["pays", "do not bother", "not settled", "too few patients"]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """How much better an arm is than the control, in points of Dice.
+
+    Attributes:
+        patients: number of pairs.
+        difference: mean over patients of ``arm - control``, each patient averaged over its cases and the seeds.
+        low: lower end of the two-sided 95 % bootstrap interval over patients; None with fewer than :data:`FEWEST`.
+        high: upper end, or None.
+        of_seeds: the same difference for each seed by itself, whose scatter is not in the interval.
+    """
+
+    patients: int
+    difference: float
+    low: float | None
+    high: float | None
+    of_seeds: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """A verdict and the sentence to print."""
+
+    verdict: Verdict
+    sentence: str
+
+
+def estimate(scores: PatientScores, arm: int, *, seed: int = 0) -> Estimate:
+    """Return the difference of an arm to the first one.
+
+    Args:
+        scores: the arms have the same number of runs, one for each seed, in the same order.
+        arm: index into ``scores.arms``.
+        seed: of the bootstrap.
+
+    Raises:
+        ValueError: if no patient has any class, or the runs cannot be paired.
+    """
+    paired = scores.paired("dice")
+    means = scores.run_means["dice"]
+    if paired.shape[1] == 0 or len(means[arm]) != len(means[0]):
+        raise ValueError(
+            f"scores: expected patients with a structure and as many runs of {scores.arms[arm]} as of the control, got "
+            f"{paired.shape[1]} patients, {len(means[arm])} and {len(means[0])} runs"
+        )
+    differences = paired[arm] - paired[0]
+    low = high = None
+    if len(differences) >= FEWEST:
+        interval = mean_interval(differences, seed=seed)
+        low, high = interval.low, interval.high
+    of_seeds = tuple(float(a - b) for a, b in zip(means[arm], means[0], strict=True))
+    return Estimate(len(differences), float(differences.mean()), low, high, of_seeds)
+
+
+def recommend(found: Estimate, *, margin: float) -> Recommendation:
+    """Say in one sentence whether cells are worth their training.
+
+    In this order, with the interval ``[low, high]``:
+
+    1. fewer than :data:`FEWEST` patients: no interval is trusted, nothing is recommended;
+    2. ``high < margin``, and no seed by itself reaches the margin: do not bother. This comes before the next rule, so
+       a gain that is real (``low > 0``) but certainly smaller than the margin is none to bother about;
+    3. ``low > 0``, and every seed by itself is above 0: cells pay;
+    4. anything else is not settled. The interval is over patients only, so seeds that point another way are a reason
+       to distrust it (our choice).
+
+    Args:
+        found: see :class:`Estimate`.
+        margin: positive, the smallest gain worth having, in points of Dice.
+
+    Raises:
+        ValueError: if the margin is not a positive number.
+
+    Example:
+        >>> recommend(Estimate(20, 1.2, 0.4, 2.0, (1.1, 1.3)), margin=0.5).verdict
+        'pays'
+        >>> print(recommend(Estimate(20, 0.02, -0.1, 0.15, (0.01, 0.03)), margin=0.5).sentence)
+        do not bother: cells bring less than 0.5 points of Dice over continued training (+0.02 [-0.10, +0.15])
+    """
+    if not (np.isfinite(margin) and margin > 0):
+        raise ValueError(
+            f"margin: expected a positive number, got {margin}; it is the smallest gain worth having, in points of Dice"
+        )
+    if found.low is None or found.high is None or found.patients < FEWEST:
+        return too_few(found.patients)
+    numbers = f"{found.difference:+.2f} [{found.low:+.2f}, {found.high:+.2f}]"
+    if found.high < margin and all(one < margin for one in found.of_seeds):
+        return Recommendation("do not bother", _not_worth_it(found.low, found.high, margin, numbers))
+    if found.low > 0 and all(one > 0 for one in found.of_seeds):
+        doubt = "" if found.low >= margin else f"; that it is {margin:g} or more is not certain"
+        return Recommendation(
+            "pays",
+            f"cells pay here: expect about {found.difference:+.1f} points of Dice over continued training "
+            f"({numbers}){doubt}",
+        )
+    return Recommendation("not settled", f"not settled: {numbers} points of Dice; {_what_to_do(found, margin)}")
+
+
+def too_few(patients: int) -> Recommendation:
+    """Return the answer for a number of patients that no interval can be built on.
+
+    Example:
+        >>> too_few(1).sentence
+        'too few patients: 1 held out, at least 5 are needed for an interval; hold out more of them'
+    """
+    return Recommendation(
+        "too few patients",
+        f"too few patients: {patients} held out, at least {FEWEST} are needed for an interval; hold out more of them",
+    )
+
+
+def spread(of_seeds: Sequence[float]) -> float | None:
+    """Return the standard deviation over seeds (with one degree of freedom less), None for a single seed.
+
+    Example:
+        >>> spread([1.0, 1.0]), spread([0.3])
+        (0.0, None)
+    """
+    return float(np.std(of_seeds, ddof=1)) if len(of_seeds) > 1 else None
+
+
+def _not_worth_it(low: float, high: float, margin: float, numbers: str) -> str:
+    if high < 0:
+        return f"do not bother: cells lose against continued training ({numbers} points of Dice)"
+    gain = "the gain is real but small, " if low > 0 else ""
+    return f"do not bother: {gain}cells bring less than {margin:g} points of Dice over continued training ({numbers})"
+
+
+def _what_to_do(found: Estimate, margin: float) -> str:
+    """Return what would help, by which of the two scatters is in the way."""
+    settled_by_patients = (found.low or 0) > 0 or (found.high or 0) < margin
+    if settled_by_patients:
+        seeds = ", ".join(f"{one:+.2f}" for one in found.of_seeds)
+        return f"the seeds disagree ({seeds}): train more of them, or longer"
+    return f"the interval holds 0 and {margin:g}: hold out more patients, train more seeds, or train longer"

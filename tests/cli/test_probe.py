@@ -1,0 +1,169 @@
+"""`nnunet-iac probe` around trainings that are pretended: arguments, table, record, statuses."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from nnunet_folders import Folders
+from prediction_folders import DATASET_JSON, write_json, write_masks
+
+from nnunet_iac.cli.main import main
+from nnunet_iac.nnunet import probe_plan
+from nnunet_iac.nnunet.probe_trainer import ProbeTraining
+from nnunet_iac.nnunet.splits import Grouping
+
+CASES = [f"case{n}" for n in range(10)]
+HOST = "nnUNetTrainer__nnUNetPlans__2d"
+PROBE = "probe_nnUNetPlans__2d_fold0"
+
+Quality = Callable[[ProbeTraining], int]
+"""By how many voxels a training's predictions are shifted."""
+
+
+@pytest.fixture
+def hosted(planned: Folders, monkeypatch: pytest.MonkeyPatch) -> Folders:
+    """Ten patients of one case each, and a file that stands for a host."""
+    write_json(planned.preprocessed / "dataset.json", DATASET_JSON)
+    write_masks(planned.preprocessed / "gt_segmentations", cases=CASES)
+    write_json(planned.results / HOST / "fold_0" / "checkpoint_final.pth", "weights")
+    monkeypatch.setattr(probe_plan, "fold_cases", lambda *_: (CASES, Grouping({case: case for case in CASES}, None)))
+    pretend(monkeypatch, lambda training: 0 if training.arm == "random" else 1)
+    return planned
+
+
+def pretend(monkeypatch: pytest.MonkeyPatch, quality: Quality) -> None:
+    def train(training: ProbeTraining, host: Path, device: torch.device) -> None:
+        home = training.folder.parent
+        write_json(home / "dataset.json", DATASET_JSON)
+        write_json(home / "plans.json", {"dataset_name": training.plans["dataset_name"]})
+        held_out = training.plans["probe_cases"]["held_out"]
+        write_masks(training.folder / "validation", quality(training), cases=held_out)
+
+    monkeypatch.setattr(ProbeTraining, "run", train)
+
+
+def probe(*words: str) -> int:
+    return main(["probe", "-d", "990", "-c", "2d", "-f", "0", "--share", "0.6", *words])
+
+
+def record_of(folders: Folders) -> dict[str, Any]:
+    return dict(json.loads((folders.results / PROBE / "probe.json").read_text()))
+
+
+def test_it_prints_table_and_recommendation_and_writes_the_record(
+    hosted: Folders, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert probe() == 0
+
+    text, record = capsys.readouterr().out, record_of(hosted)
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("| ")]
+    assert [row[0] for row in rows] == ["arm", "---", "continued training", "random cells"]
+    assert rows[2][2] == "control" and rows[3][1] == "100.00" and rows[3][3].count("+") == 2
+    assert "\ncells pay here: expect about +" in text and record["recommendation"]["verdict"] == "pays"
+    assert "10 training cases of the fold: 4 train, 6 of 6 patients are held out" in text
+    assert all(f"- {limit}\n" in text for limit in record["limits"])
+    assert len(record["arms"]["random"]["dice_of_patients"]) == 6 and record["seeds"] == [0, 1]
+
+
+def test_no_gain_is_plainly_said_and_no_failure(
+    hosted: Folders, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pretend(monkeypatch, lambda training: 1)
+
+    assert probe("--seeds", "4") == 0
+
+    assert "do not bother: cells bring less than 0.5 points" in capsys.readouterr().out
+    assert record_of(hosted)["recommendation"]["verdict"] == "do not bother"
+
+
+def test_seeds_that_disagree_settle_nothing(hosted: Folders, monkeypatch: pytest.MonkeyPatch) -> None:
+    shifts = {("identity", 0): 3, ("random", 0): 0, ("identity", 1): 0, ("random", 1): 1}
+    pretend(monkeypatch, lambda training: shifts[training.arm, training.seed])
+
+    assert probe() == 0
+
+    assert record_of(hosted)["recommendation"]["verdict"] == "not settled"
+
+
+def test_the_recommendation_is_about_searched_cells_where_there_are_some(
+    hosted: Folders, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pretend(monkeypatch, lambda training: 0 if training.arm == "searched" else 1)
+
+    assert probe("--searched", "--seeds", "0") == 0
+
+    record = record_of(hosted)
+    assert list(record["arms"]) == ["identity", "random", "searched"]
+    assert record["arms"]["random"]["recommendation"]["verdict"] == "do not bother"
+    assert record["recommendation"]["verdict"] == "pays" and "--searched" not in capsys.readouterr().out
+
+
+def test_another_margin_needs_no_training(hosted: Folders, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert probe() == 0
+    pretend(monkeypatch, lambda training: pytest.fail("trained again"))
+
+    assert probe("--margin", "99") == 0
+
+    assert record_of(hosted)["recommendation"]["verdict"] == "do not bother"
+
+
+def test_with_too_few_patients_nothing_is_trained(
+    hosted: Folders, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pretend(monkeypatch, lambda training: pytest.fail("trained"))
+
+    assert probe("--share", "0.3") == 0
+
+    assert "\ntoo few patients: 3 held out, at least 5 are needed" in capsys.readouterr().out
+    assert record_of(hosted)["arms"] == {}
+
+
+def test_results_go_where_they_are_told(hosted: Folders, tmp_path: Path) -> None:
+    assert probe("-o", str(tmp_path / "elsewhere"), "--seeds", "0") == 0
+
+    assert (tmp_path / "elsewhere" / "probe.json").is_file() and not (hosted.results / PROBE).exists()
+
+
+def test_an_interruption_says_how_to_go_on(
+    hosted: Folders, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(training: ProbeTraining) -> int:
+        raise KeyboardInterrupt
+
+    pretend(monkeypatch, interrupt)
+
+    assert probe() == 130
+    assert "repeat the command to go on" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--host", "none.pth"], "--host: expected a checkpoint"),
+        (["-p", "none"], "plans: expected the file"),
+        (["--margin", "0"], "--margin: expected a positive number"),
+        (["--seeds", "1", "1"], "--seeds: expected different numbers"),
+        (["--seeds", "-1"], "--seeds: expected different numbers"),
+        (["-np", "0"], "-np: expected at least one process"),
+        (["--epochs", "1"], "--epochs: expected at least 2, got 1"),
+        (["-o", __file__], "-o: expected a folder"),
+    ],
+)
+def test_bad_arguments_are_named(
+    hosted: Folders, capsys: pytest.CaptureFixture[str], words: list[str], message: str
+) -> None:
+    assert probe(*words) == 2
+    assert capsys.readouterr().err.startswith(f"nnunet-iac probe: {message}")
+    assert not (hosted.results / PROBE).exists()
+
+
+@pytest.mark.parametrize("fold", ["-1", "one"])
+def test_a_fold_is_a_number_or_all(fold: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["probe", "-d", "990", "-c", "2d", f"-f={fold}"])
+    assert "expected a number from 0 or all" in capsys.readouterr().err

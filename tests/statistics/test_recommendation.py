@@ -1,0 +1,93 @@
+"""What numbers lead to which verdict, and where the numbers come from."""
+
+from __future__ import annotations
+
+import pytest
+
+from nnunet_iac.statistics.patients import Agreement, PatientScores, patient_scores
+from nnunet_iac.statistics.recommendation import FEWEST, Estimate, Verdict, estimate, recommend, spread, too_few
+
+
+def found(low: float | None, high: float | None, *of_seeds: float, patients: int = 20) -> Estimate:
+    middle = ((low or 0) + (high or 0)) / 2
+    return Estimate(patients, middle, low, high, of_seeds or (middle, middle))
+
+
+def scores(control: list[list[float]], other: list[list[float]]) -> PatientScores:
+    """Dice of each patient in each run; the patients have one case each, one class."""
+
+    def runs(values: list[list[float]]) -> list[dict[str, list[Agreement]]]:
+        return [{f"c{p}": [Agreement(value, 1.0)] for p, value in enumerate(of_run)} for of_run in values]
+
+    patients = {f"p{p}": [f"c{p}"] for p in range(len(control[0]))}
+    return patient_scores({"identity": runs(control), "random": runs(other)}, patients, ["ring"])
+
+
+@pytest.mark.parametrize(
+    ("numbers", "verdict", "words"),
+    [
+        (found(0.4, 2.0), "pays", "cells pay here: expect about +1.2 points of Dice"),
+        (found(0.6, 2.0), "pays", "(+1.30 [+0.60, +2.00])"),
+        (found(-0.1, 0.2), "do not bother", "cells bring less than 0.5 points of Dice over continued training"),
+        (found(0.1, 0.3), "do not bother", "the gain is real but small"),
+        (found(-2.0, -0.5), "do not bother", "cells lose against continued training"),
+        (found(-0.2, 0.9), "not settled", "hold out more patients, train more seeds, or train longer"),
+        (found(0.4, 2.0, -0.1, 2.5), "not settled", "the seeds disagree (-0.10, +2.50)"),
+        (found(-0.1, 0.3, -0.4, 0.6), "not settled", "the seeds disagree (-0.40, +0.60)"),
+        (found(None, None, patients=4), "too few patients", "4 held out, at least 5 are needed"),
+        (found(0.4, 2.0, patients=4), "too few patients", "hold out more"),
+    ],
+)
+def test_the_verdict_follows_from_interval_margin_and_seeds(numbers: Estimate, verdict: Verdict, words: str) -> None:
+    answer = recommend(numbers, margin=0.5)
+
+    assert (answer.verdict, words in answer.sentence) == (verdict, True), answer.sentence
+
+
+def test_every_sentence_begins_with_its_verdict() -> None:
+    for numbers in (found(0.4, 2.0), found(0.1, 0.3), found(-0.2, 0.9), found(None, None, patients=2)):
+        answer = recommend(numbers, margin=0.5)
+        beginning = "cells pay here" if answer.verdict == "pays" else answer.verdict
+        assert answer.sentence.startswith(f"{beginning}:") and "\n" not in answer.sentence
+
+
+def test_at_the_bounds_nothing_is_claimed() -> None:
+    assert recommend(found(0.0, 0.9), margin=0.5).verdict == "not settled"
+    assert recommend(found(-0.2, 0.5), margin=0.5).verdict == "not settled"
+
+
+def test_a_gain_that_may_be_smaller_than_the_margin_is_said_to_be() -> None:
+    unsure, sure = (recommend(found(low, 2.0), margin=0.5).sentence for low in (0.4, 0.6))
+
+    assert "that it is 0.5 or more is not certain" in unsure and "not certain" not in sure
+
+
+@pytest.mark.parametrize("margin", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_margin_is_positive(margin: float) -> None:
+    with pytest.raises(ValueError, match="margin: expected a positive number"):
+        recommend(found(0.4, 2.0), margin=margin)
+
+
+def test_patients_are_averaged_over_seeds_and_seeds_over_patients() -> None:
+    control = [[80.0, 70, 60, 50, 40], [82.0, 72, 62, 52, 42]]
+    other = [[81.0, 71, 61, 51, 41], [82.0, 72, 62, 52, 47]]
+
+    answer = estimate(scores(control, other), 1)
+
+    # Gains of the patients: 0.5 four times and (1 + 5) / 2.
+    assert answer.patients == FEWEST and answer.difference == pytest.approx(1.0)
+    assert answer.of_seeds == pytest.approx((1.0, 1.0)) and spread(answer.of_seeds) == pytest.approx(0.0)
+    assert answer.low is not None and answer.high is not None
+    assert 0.5 <= answer.low < answer.difference < answer.high <= 3.0
+
+
+def test_few_patients_have_a_difference_and_no_interval() -> None:
+    answer = estimate(scores([[80.0, 70, 60, 50]], [[81.0, 71, 61, 51]]), 1)
+
+    assert (answer.difference, answer.low, answer.high) == (pytest.approx(1.0), None, None)
+    assert recommend(answer, margin=0.5) == too_few(4)
+
+
+def test_runs_that_cannot_be_paired_are_refused() -> None:
+    with pytest.raises(ValueError, match="as many runs of random as of the control"):
+        estimate(scores([[80.0] * 5] * 2, [[81.0] * 5]), 1)
