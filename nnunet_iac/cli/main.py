@@ -8,7 +8,10 @@ import sys
 from collections.abc import Sequence
 from typing import Protocol, cast
 
-COMMANDS = ("trainers", "doctor", "configure", "report", "compare", "demo")
+COMMANDS = (
+    *("trainers", "doctor", "configure", "report", "compare", "probe"),
+    *("distance", "pretrain", "score", "select", "transfer", "demo"),
+)
 """Names of the sub-commands; each is a module of :mod:`nnunet_iac.cli` with the same name."""
 
 
@@ -55,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     try:
         return load_command(args.command).run(args)
-    except (ValueError, TypeError, OSError, NotImplementedError) as error:
+    except (ValueError, TypeError, OSError, NotImplementedError, FloatingPointError) as error:
         if args.debug:
             raise
         print(f"nnunet-iac {args.command}: {error}", file=sys.stderr)
