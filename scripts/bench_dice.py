@@ -71,6 +71,7 @@ class Study:
         batch_size: replaces the planned one.
         patch_size: replaces the planned one.
         tag: part of the plans' names, one for each budget.
+        hosts: tag of an earlier study whose hosts are taken.
     """
 
     dataset: str
@@ -85,10 +86,12 @@ class Study:
     batch_size: int | None
     patch_size: Sequence[int] | None
     tag: str
+    hosts: str | None
 
     def plans_name(self, arm: str, seed: int) -> str:
-        """Return the name of an arm's plans; those of the short search derive from the others'."""
-        return f"{self.plans}_{self.tag}{'_short' if arm == SHORT else ''}_seed{seed}"
+        """Return the name of an arm's plans."""
+        tag = self.hosts or self.tag if arm == HOST else f"{self.tag}_short" if arm == SHORT else self.tag
+        return f"{self.plans}_{tag}_seed{seed}"
 
     def trainer(self, arm: str) -> str:
         """Return the name of the class."""
@@ -103,8 +106,11 @@ class Study:
         """
         from nnunet_iac.cli.main import main as nnunet_iac
 
-        source = self.plans_name(PRUNED, seed) if arm == SHORT else self.plans
-        settings = list(self.short) if arm == SHORT else [*self.budget, f"search.seed={seed}"]
+        # A trained host is looked for under the name of the plans that an arm's plans derive from.
+        source = self.plans if arm == HOST or not self.trained_host else self.plans_name(HOST, seed)
+        settings = [*self.budget, *(self.short if arm == SHORT else []), f"search.seed={seed}"]
+        if self.plans_name(arm, seed) == source:
+            return
         words = ["-c", self.configuration, "-p", source, "-o", self.plans_name(arm, seed), "--overwrite"]
         if self.batch_size is not None:
             words += ["--batch-size", str(self.batch_size)]
@@ -131,8 +137,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     study = _study(args)
     names = [*([HOST] if study.trained_host else []), *study.arms]
     for seed in study.seeds:
-        # Those of the short search derive from the others'.
-        for arm in dict.fromkeys((PRUNED, SHORT if SHORT in names else PRUNED)):
+        for arm in (*([] if study.hosts else [HOST]), PRUNED, SHORT):
             study.write_plans(arm, seed)
     results = results_folder()
     runs = {(arm, seed): study.training(arm, seed, results, args.device) for arm in names for seed in study.seeds}
@@ -169,6 +174,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--batch-size", type=int)
     parser.add_argument("--patch-size", type=int, nargs="+")
     parser.add_argument("--tag", default="bench", help="part of the plans' names; one for each budget")
+    parser.add_argument("--hosts", metavar="TAG", help="take the trained hosts of an earlier study")
     parser.add_argument("--margin", type=float, default=0.5, help="Dice points that would not matter")
     parser.add_argument("--json", help="write the figures to this file")
     return parser.parse_args(argv)
@@ -190,6 +196,7 @@ def _study(args: argparse.Namespace) -> Study:
         batch_size=args.batch_size,
         patch_size=args.patch_size,
         tag=args.tag,
+        hosts=args.hosts,
     )
 
 
