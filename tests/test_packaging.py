@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from nnunet_iac.cli.main import COMMANDS as SUBCOMMANDS
 from nnunet_iac.cli.main import build_parser
 from nnunet_iac.cli.trainers import trainers_folder
 
@@ -41,11 +42,12 @@ def test_wheel_holds_trainers_and_type_marker(tmp_path: Path) -> None:
 
 def test_trainers_folder_holds_one_class_for_each_file() -> None:
     for path in trainers_folder().glob("nnUNet*.py"):
-        assert re.search(rf"class {path.stem}\((IAC|Baseline)Trainer\):", path.read_text(encoding="utf-8"))
+        found = rf"class {path.stem}\((IAC|Baseline|PretrainedEncoder)Trainer\):"
+        assert re.search(found, path.read_text(encoding="utf-8"))
 
 
 def test_readme_lists_every_trainer() -> None:
-    named = set(re.findall(r"`(nnUNetTrainer(?:IAC|Attention|Dense)\w*)`", README))
+    named = set(re.findall(r"`(nnUNetTrainer(?:IAC|Attention|Dense|Pretrained)\w*)`", README))
     assert named == {p.stem for p in (ROOT / "trainers").glob("nnUNet*.py")}
 
 
@@ -55,7 +57,7 @@ def test_ci_runs_the_test_command_of_the_readme() -> None:
     assert command in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
 
 
-COMMANDS = r"nnunet-iac (?:configure|report|compare|doctor|demo|trainers)[^`#\n&)]*"
+COMMANDS = rf"nnunet-iac (?:{'|'.join(SUBCOMMANDS)})\b[^`#\n&)]*"
 
 
 @pytest.mark.parametrize("line", re.findall(COMMANDS, README))
