@@ -232,7 +232,7 @@ def _measure(study: Study, runs: Mapping[tuple[str, int], Training], margin: flo
     names = dict.fromkeys(arm for arm, _ in runs)
     arms = [
         Arm(name, tuple(Predictions.at(runs[name, seed].folder) for seed in study.seeds))
-        for name in sorted(names, key=lambda name: name != CONTROL)
+        for name in sorted(names, key=lambda name: name != CONTROL)  # the host's own Dice, if there is no control
     ]
     measured = measure_arms(arms)
     searched = {arm: {s: runs[arm, s].folder / FILE_NAME for s in study.seeds} for arm in (FULL, PRUNED, SHORT)}
@@ -264,7 +264,7 @@ def _markdown(result: Result) -> str:
     rows, runs = result.table.main_rows("dice"), result.table.scores.run_means["dice"]
     lines = [
         f"{len(rows[0].values)} patients; each patient's Dice is its mean over seeds.\n",
-        f"| arm | Dice by seed | mean | minus {CONTROL}, 95 % CI | Wilcoxon p (Holm) | search epochs | seconds |",
+        f"| arm | Dice by seed | mean | minus {rows[0].arm}, 95 % CI | Wilcoxon p (Holm) | search epochs | seconds |",
         "|---|---|---|---|---|---|---|",
     ]
     for row, dice in zip(rows, runs, strict=True):
