@@ -235,7 +235,7 @@ def _measure(study: Study, runs: Mapping[tuple[str, int], Training], margin: flo
         for name in sorted(names, key=lambda name: name != CONTROL)  # the host's own Dice, if there is no control
     ]
     measured = measure_arms(arms)
-    searched = {arm: {s: runs[arm, s].folder / FILE_NAME for s in study.seeds} for arm in (FULL, PRUNED, SHORT)}
+    searching = [arm for arm in (FULL, PRUNED, SHORT) if arm in names]
     return Result(
         table=_compare(measured, [arm.name for arm in arms], margin),
         pairs={
@@ -244,9 +244,7 @@ def _measure(study: Study, runs: Mapping[tuple[str, int], Training], margin: flo
             if names.keys() >= set(pair)
         },
         searches={
-            arm: {seed: read_result(path) for seed, path in files.items()}
-            for arm, files in searched.items()
-            if arm in names
+            arm: {seed: read_result(runs[arm, seed].folder / FILE_NAME) for seed in study.seeds} for arm in searching
         },
     )
 
