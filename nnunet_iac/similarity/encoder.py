@@ -94,7 +94,8 @@ class RandomEncoder(nn.Module):
         x = convolve(x.flatten(0, 1)[:, None], self.get_buffer("weight_0"), padding=1).abs()
         levels.append(x.unflatten(0, (batch, channels)).mean(dim=1))
         for level in range(1, len(self.widths)):
-            x = pool(levels[-1], 2, ceil_mode=True, count_include_pad=False)
+            window = [min(2, size) for size in levels[-1].shape[2:]]
+            x = pool(levels[-1], window, ceil_mode=True, count_include_pad=False)
             levels.append(convolve(x, self.get_buffer(f"weight_{level}"), padding=1).abs())
         return levels
 

@@ -7,9 +7,12 @@ A source is kept as Gaussians of its labels, truncated to ``rank`` principal axe
 1. scan: all sources, relaxed transport between estimates (:mod:`~nnunet_iac.similarity.scan`), a few matrix products;
 2. shortlist: of the best, transport between the same estimates with shares;
 3. compare: exact distances of the best few of these;
-4. prove: relaxed transport between lower bounds never exceeds the distance. Where it is at least the last distance
-   returned for every source that was not compared, the answer is the nearest of all, and says so. With ``exact=True``
-   sources are compared until that holds.
+4. prove: relaxed transport between lower bounds never exceeds the distance, and transport between them is closer.
+   Sources are compared until, for every one that was not, such a bound is at least the last distance returned: then
+   the answer is the nearest of all, and says so. A limit on comparisons may stop it before.
+
+Measured (``scripts/bench_distance.py --only pools``): among 10,000 synthetic sources all answers were proved with at
+most 57 exact comparisons, in 0.1 s of one core, a hundredth of the time of comparing all.
 
 Adding a source changes no other. Saved as one ``.npz`` (:mod:`~nnunet_iac.similarity.index_file`).
 """
@@ -33,11 +36,11 @@ Array = NDArray[np.float64]
 RANK = 32
 """Principal axes kept of a label unless told otherwise."""
 
-SHORTLIST = 200
-"""Sources that get past the scan."""
+SHORTLIST = 100
+"""Sources that get past the scan, at least."""
 
 SPARE = 20
-"""Exact comparisons beyond the number of sources asked for."""
+"""Exact comparisons beyond the number of sources asked for, before the proof."""
 
 
 @dataclass(frozen=True)
@@ -145,38 +148,33 @@ class SourceIndex:
         self._sources.append(source)
         self._keys.add(key)
 
-    def search(
-        self, target: LabelGaussians, *, top: int = 10, candidates: int | None = None, exact: bool = False
-    ) -> Matches:
+    def search(self, target: LabelGaussians, *, top: int = 10, most: int | None = None) -> Matches:
         """Return the nearest sources, by steps 1 to 4 above.
 
         Args:
             target: the query, not truncated.
             top: number of sources to return; all, if the index has fewer.
-            candidates: number of exact comparisons; ``top + SPARE`` unless given, and at least ``top``.
-            exact: compare until the answer is proved.
+            most: number of exact comparisons at most, not below ``top``. Unlimited unless given: the answer is
+                proved then, at the worst (labels that differ in nothing but correlations) by comparing all.
 
         Raises:
-            ValueError: for an empty index, ``top`` or ``candidates`` that are not positive, or dimensions of the
+            ValueError: for an empty index, ``top`` that is not positive, ``most`` below it, or dimensions of the
                 target that are not those of the index.
         """
-        wanted = top + SPARE if candidates is None else max(top, candidates)
         if not self._sources:
             raise ValueError("index: expected at least one source, got none; add sources first")
-        if top < 1 or wanted < 1:
+        if top < 1:
             raise ValueError(f"top: expected a positive number of sources, got {top}")
+        limit = len(self) if most is None else most
+        if most is not None and most < top:
+            raise ValueError(f"most: expected at least top, {top}, comparisons, got {most}")
         costs = label_costs(self.table, [sketch(g, self.settings) for g in target.gaussians])
-        distances = {i: self._distance(i, target) for i in self._candidates(target, costs, wanted)}
-        bounds = np.sqrt(relaxed_transport(self.table, costs.lower, target.weights))
-        bounds[list(distances)] = np.inf
-        if exact:
-            self._prove(target, costs.lower, bounds, distances, top)
+        candidates = self._candidates(target, costs, min(top + SPARE, limit))
+        distances = {i: self._distance(i, target) for i in candidates}
+        proved = self._prove(target, costs.lower, distances, top, limit)
         best = heapq.nsmallest(top, distances.items(), key=lambda item: item[1])
-        return Matches(
-            matches=tuple(self._match(i, value, target) for i, value in best),
-            proved=bool(bounds.min() >= best[-1][1]),
-            compared=len(distances),
-        )
+        matches = tuple(self._match(i, value, target) for i, value in best)
+        return Matches(matches=matches, proved=proved, compared=len(distances))
 
     def _candidates(self, target: LabelGaussians, costs: LabelCosts, wanted: int) -> list[int]:
         """Return the most promising sources by the estimates: scan, then transport for the shortlist."""
@@ -185,20 +183,22 @@ class SourceIndex:
         fine = {i: self._transport(i, target, costs.estimates) for i in shortlist}
         return sorted(shortlist, key=fine.__getitem__)[:wanted]
 
-    def _prove(
-        self, target: LabelGaussians, costs: Array, bounds: Array, distances: dict[int, float], top: int
-    ) -> None:
+    def _prove(self, target: LabelGaussians, costs: Array, distances: dict[int, float], top: int, limit: int) -> bool:
         """Compare more sources, those with the lowest bounds first, until no bound is below the last distance.
 
-        Fills ``distances`` and sets the bounds of what was looked at: infinite if compared, else by transport.
+        Adds to ``distances``, up to ``limit`` of them; returns whether it came to the end.
         """
+        bounds = np.sqrt(relaxed_transport(self.table, costs, target.weights))
+        bounds[list(distances)] = np.inf
         for i in np.argsort(bounds, kind="stable").tolist():
             last = heapq.nsmallest(top, distances.values())[-1]
             if bounds[i] >= last:
-                return
-            bounds[i] = np.sqrt(self._transport(i, target, costs))
-            if bounds[i] < last:
-                distances[i], bounds[i] = self._distance(i, target), np.inf
+                return True
+            if np.sqrt(self._transport(i, target, costs)) < last:
+                if len(distances) == limit:
+                    return False
+                distances[i] = self._distance(i, target)
+        return True
 
     def _transport(self, i: int, target: LabelGaussians, costs: Array) -> float:
         rows = slice(*self.table.starts[i : i + 2])
