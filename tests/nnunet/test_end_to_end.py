@@ -121,6 +121,7 @@ def lines(fold: Path) -> int:
     return len(path.read_text().splitlines()) if path.exists() else 0
 
 
+@pytest.mark.slow
 @pytest.mark.real
 @pytest.mark.skipif(not (REAL / HIPPOCAMPUS).is_dir(), reason=f"real data: found no {HIPPOCAMPUS} in {REAL}")
 def test_a_handful_of_hippocampi_go_the_whole_way(tmp_path: Path) -> None:

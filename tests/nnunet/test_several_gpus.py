@@ -36,7 +36,9 @@ def train_rank(name: str, rank: int, store: Path) -> None:
     torch.distributed.destroy_process_group()
 
 
-@pytest.mark.parametrize("trainer", ["nnUNetTrainerIAC", "nnUNetTrainerIACRandom"])
+@pytest.mark.parametrize(
+    "trainer", ["nnUNetTrainerIAC", pytest.param("nnUNetTrainerIACRandom", marks=pytest.mark.slow)]
+)
 def test_two_ranks_search_and_train_as_one(tiny: Folders, tmp_path: Path, trainer: str) -> None:
     script = "import sys; from pathlib import Path; from test_several_gpus import train_rank; "
     script += "train_rank(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]))"
