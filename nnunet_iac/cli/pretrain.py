@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from nnunet_iac.cli.score import add_device_argument, device_of, fold
 
 if TYPE_CHECKING:
     from nnunet_iac.nnunet.image_samples import PreparedData
-    from nnunet_iac.nnunet.pretraining import PretrainingPlan, Task
+    from nnunet_iac.nnunet.pretraining_plan import PretrainingPlan, PretrainingResult, Task
+    from nnunet_iac.nnunet.robustness_scores import TargetWatch
 
 HELP = "pretrain the encoder of a plan on images or other data sets, watched on the target's images"
 
@@ -18,10 +21,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-d", dest="dataset", required=True, help="target data set, id or name")
     parser.add_argument("-c", dest="configuration", required=True, help="configuration, such as 2d")
     parser.add_argument("-p", dest="plans", default="nnUNetPlans", help="plans (default: %(default)s)")
-    parser.add_argument("-f", dest="fold", type=int, default=0, help="whose training images are watched (default: 0)")
+    parser.add_argument(
+        "-f", dest="fold", type=fold, default=0, help="whose training images are watched, or all (default: 0)"
+    )
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--images", type=Path, metavar="FOLDER", help="labelled images, FOLDER/CLASS/IMAGE")
-    source.add_argument("--datasets", nargs="+", metavar="ID", help="preprocessed nnU-Net data sets")
+    source.add_argument("--datasets", nargs="+", metavar="ID", help="preprocessed nnU-Net data sets, with labels")
     parser.add_argument("--source-plans", default="nnUNetPlans", help="plans of --datasets (default: %(default)s)")
     parser.add_argument("--epochs", type=int, default=100, help="full length (default: %(default)s)")
     parser.add_argument("--iterations", type=int, default=50, help="steps of an epoch (default: %(default)s)")
@@ -32,10 +37,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--full", action="store_true", help="train the full length; the best epoch is still kept")
     parser.add_argument("--kind", choices=("ct", "mr", "rgb"), help="of target image (default: as channel_names say)")
     parser.add_argument("--watched", type=int, default=64, help="patches of the target (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--device", choices=("cpu", "cuda", "mps"), default="cuda")
-    parser.add_argument("--c", dest="resume", action="store_true", help="go on where this was stopped")
-    parser.add_argument("-o", "--output", type=Path, help="default: where nnUNetTrainerPretrainedEncoder looks")
+    parser.add_argument("--seed", type=int, default=0, help="of weights, batches and patches (default: 0)")
+    add_device_argument(parser)
+    again = parser.add_mutually_exclusive_group()
+    again.add_argument(
+        "--c", dest="resume", action="store_true", help="go on where this was stopped, also early (with --full)"
+    )
+    again.add_argument("--overwrite", action="store_true", help="remove the pretraining in the folder, start anew")
+    parser.add_argument(
+        "-o",
+        dest="output",
+        type=Path,
+        metavar="FOLDER",
+        help="default: pretraining__<plans>__<configuration> beside the data set's models, where "
+        "nnUNetTrainerPretrainedEncoder looks",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -43,85 +59,121 @@ def run(args: argparse.Namespace) -> int:
 
     Raises:
         FileNotFoundError: if a data set, a folder or its images are missing.
-        FileExistsError: if the folder has a pretraining and ``--c`` was not given.
+        FileExistsError: if the folder has a pretraining, and neither ``--c`` nor ``--overwrite`` was given.
         ValueError: for bad arguments or plans.
         FloatingPointError: if a loss is not finite.
     """
     import torch
 
     from nnunet_iac.nnunet.image_samples import prepared_data
-    from nnunet_iac.nnunet.pretraining import CHECKPOINT, STATE, Pretraining
-    from nnunet_iac.nnunet.robustness_scores import WATCHED, ScoringPlan, image_kind, target_images, watch_of
+    from nnunet_iac.nnunet.pretraining import Pretraining
+    from nnunet_iac.nnunet.pretraining_state import remove_files
     from nnunet_iac.nnunet.weights import read_weight_target
 
-    if args.device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("--device: expected a machine with CUDA, found none; give --device cpu")
+    device = device_of(args.device)
     data = prepared_data(args.dataset, args.configuration, args.plans, fold=args.fold)
     target = read_weight_target(args.dataset, args.configuration, args.plans)
-    plan, task = _plan(args), _task(args, data, target.inputs)
-    folder = args.output or _default_folder(data)
-    if (folder / STATE).exists() and not args.resume:
-        raise FileExistsError(f"-o: {folder} has a pretraining already; go on with --c, or give another folder")
-    scoring = ScoringPlan(args.watched, kind=args.kind or image_kind(data), seed=args.seed, configuration=WATCHED)
-    watch = watch_of(target_images(data, scoring), scoring, torch.device(args.device))
-    pretraining = Pretraining(target, task, plan, watch, folder, torch.device(args.device))
-    if args.resume and pretraining.resume():
-        print(f"going on after epoch {pretraining.epoch}")
+    batch_size = _batch_size(args.batch_size, data)
+    plan, task = _plan(args), _task(args, data, target.inputs, batch_size)
+    watch = _watch(args, data, batch_size, device)
+    folder = _folder(args, data)
+    pretraining = Pretraining(target, task, plan, watch, folder, torch.device(device))
+    if args.overwrite:
+        remove_files(folder)
+    if args.resume:
+        found = pretraining.resume()
+        print(f"going on after epoch {pretraining.epoch}" if found else f"nothing to go on with in {folder}: a start")
+    print(f"pretraining on {device}: {batch_size} patches a step, watched on {args.watched} of {data.dataset}")
     result = pretraining.run()
-    _draw(folder, result.losses, result.best_epoch)
-    _report_unreadable(task)
-    saved = plan.epochs - result.epochs
-    beats = "below" if result.beats_initialisation else "NOT BELOW"
-    print(
-        f"{result.epochs} epochs, {saved} of {plan.epochs} saved; best epoch {result.best_epoch}, its loss is {beats} "
-        f"that of random weights.\nwrote {folder / CHECKPOINT}\nuse it with nnUNetv2_train … "
-        "-pretrained_weights, or with -tr nnUNetTrainerPretrainedEncoder"
-    )
+    _draw(folder, result)
+    _say(args, folder, result, plan, task)
     return 0
 
 
+def _batch_size(wanted: int | None, data: PreparedData) -> int:
+    size = data.planned["batch_size"] if wanted is None else wanted
+    if size < 1:
+        raise ValueError(f"--batch-size: expected at least 1, got {size}")
+    return int(size)
+
+
 def _plan(args: argparse.Namespace) -> PretrainingPlan:
-    from nnunet_iac.nnunet.pretraining import PretrainingPlan
+    from nnunet_iac.nnunet.pretraining_plan import PretrainingPlan
     from nnunet_iac.robustness.selection import StoppingRule
 
-    rule = None if args.full else StoppingRule(args.patience, args.smoothing)
-    return PretrainingPlan(args.epochs, args.iterations, learning_rate=args.learning_rate, rule=rule, seed=args.seed)
+    return PretrainingPlan(
+        args.epochs,
+        args.iterations,
+        learning_rate=args.learning_rate,
+        rule=StoppingRule(args.patience, args.smoothing),
+        full=args.full,
+        seed=args.seed,
+    )
 
 
-def _task(args: argparse.Namespace, data: PreparedData, channels: int) -> Task:
+def _task(args: argparse.Namespace, data: PreparedData, channels: int, batch_size: int) -> Task:
     from nnunet_iac.nnunet.image_samples import prepared_data
-    from nnunet_iac.nnunet.plans import configuration_of
     from nnunet_iac.nnunet.pretraining_datasets import SegmentationSources
     from nnunet_iac.nnunet.pretraining_images import ImageFolder
 
-    planned = configuration_of(data.plans, data.configuration)["batch_size"]
-    batch = planned if args.batch_size is None else args.batch_size
-    if batch < 2:
-        raise ValueError(f"--batch-size: expected at least 2, got {batch}")
     if args.images is not None:
-        return ImageFolder(args.images, data.patch_size, channels, batch, args.seed)
+        return ImageFolder(args.images, data.patch_size, channels, batch_size, args.seed)
     sources = [
         prepared_data(name, data.configuration, args.source_plans, patch_size=data.patch_size) for name in args.datasets
     ]
     if data.dataset in [source.dataset for source in sources]:
-        raise ValueError(f"--datasets: expected others than the target, got {data.dataset}")
-    return SegmentationSources(sources, channels, batch, args.seed)
+        raise ValueError(f"--datasets: expected others than the target, got {data.dataset}; leave it out")
+    return SegmentationSources(sources, channels, batch_size, args.seed)
 
 
-def _default_folder(data: PreparedData) -> Path:
+def _watch(args: argparse.Namespace, data: PreparedData, batch_size: int, device: str) -> TargetWatch:
+    import torch
+
+    from nnunet_iac.nnunet.robustness_scores import WATCHED, ScoringPlan, TargetWatch, image_kind
+
+    kind = args.kind or image_kind(data)
+    plan = ScoringPlan(args.watched, batch_size, kind=kind, seed=args.seed, configuration=WATCHED)
+    return TargetWatch(data, plan, torch.device(device))
+
+
+def _folder(args: argparse.Namespace, data: PreparedData) -> Path:
     from nnunet_iac.nnunet.hosts import results_folder
     from nnunet_iac.nnunet.pretrained_encoder import pretraining_folder
+    from nnunet_iac.nnunet.pretraining_state import CHECKPOINT, STATE
 
-    return pretraining_folder(results_folder(), data.dataset, data.plans["plans_name"], data.configuration)
+    folder: Path = args.output or pretraining_folder(
+        results_folder(), data.dataset, data.plans["plans_name"], data.configuration
+    )
+    if not (args.resume or args.overwrite) and any((folder / name).exists() for name in (STATE, CHECKPOINT)):
+        raise FileExistsError(
+            f"-o: {folder} has a pretraining already; go on with --c, start anew with --overwrite, or give another "
+            "folder"
+        )
+    return folder
 
 
-def _draw(folder: Path, losses: tuple[float, ...], best: int) -> None:
+def _draw(folder: Path, result: PretrainingResult) -> None:
     from nnunet_iac.atomic import write_bytes
+    from nnunet_iac.nnunet.pretraining_state import PICTURE
     from nnunet_iac.reports.robustness_curve import robustness_png
 
-    write_bytes(folder / "pretraining.png", robustness_png(losses, best))
+    write_bytes(folder / PICTURE, robustness_png(result.losses, result.best_epoch))
 
 
-def _report_unreadable(task: Any) -> None:
+def _say(args: argparse.Namespace, folder: Path, result: PretrainingResult, plan: PretrainingPlan, task: Task) -> None:
+    from nnunet_iac.nnunet.pretraining_images import some_unreadable
+    from nnunet_iac.nnunet.pretraining_state import CHECKPOINT
+
     if task.unreadable:
-        print(f"WARNING: {len(task.unreadable)} images could not be read and were left out: {task.some()}")
+        print(
+            f"WARNING: {len(task.unreadable)} images could not be read and were left out: "
+            f"{some_unreadable(task.unreadable)}"
+        )
+    beats = "below" if result.beats_initialisation else "NOT BELOW"
+    print(
+        f"{result.epochs} epochs, {plan.epochs - result.epochs} of {plan.epochs} saved; best epoch "
+        f"{result.best_epoch}, its loss is {beats} that of random weights"
+    )
+    words = f"nnUNetv2_train {args.dataset} {args.configuration} FOLD -p {args.plans}"
+    trainer = "" if args.output else f", or with {words} -tr nnUNetTrainerPretrainedEncoder"
+    print(f"use it with {words} -pretrained_weights {folder / CHECKPOINT}{trainer}")

@@ -1,4 +1,7 @@
-"""``nnunet-iac score``: how robust are encoders on a data set's own images; lower is more robust."""
+"""``nnunet-iac score``: how robust are encoders on a data set's own images; lower is more robust.
+
+By default as a pretraining is watched (:data:`nnunet_iac.nnunet.robustness_scores.WATCHED`): deepest level, unpooled.
+"""
 
 from __future__ import annotations
 
@@ -37,8 +40,13 @@ def add_scoring_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--kind", choices=("ct", "mr", "rgb"), help="of image (default: as channel_names say)")
     parser.add_argument("--distance", choices=("cosine", "l2", "pearson"), default="cosine", help="of features")
     parser.add_argument("--margin", type=float, default=0.5, help="default: %(default)s")
-    parser.add_argument("--level", type=int, default=-2, help="of the encoder, -1 the deepest (default: %(default)s)")
-    parser.add_argument("--unpooled", action="store_true", help="compare feature maps, not their means over space")
+    parser.add_argument("--level", type=int, default=-1, help="of the encoder, -1 the deepest (default: %(default)s)")
+    parser.add_argument(
+        "--pooled",
+        action="store_true",
+        help="compare means of feature maps over space, as the paper's code does (with --level -2); behind nnU-Net's "
+        "instance normalisation these hardly differ between images, and the loss is about the margin",
+    )
     parser.add_argument("--seed", type=int, default=0, help="of patches and perturbations (default: %(default)s)")
     add_device_argument(parser)
 
@@ -116,7 +124,7 @@ def score_all(args: argparse.Namespace) -> tuple[PreparedData, ScoringPlan, dict
         batch_size=data.planned["batch_size"] if args.batch_size is None else args.batch_size,
         kind=args.kind or image_kind(data),
         seed=args.seed,
-        configuration=ScoringConfiguration(args.distance, args.margin, not args.unpooled, args.level),
+        configuration=ScoringConfiguration(args.distance, args.margin, args.pooled, args.level),
     )
     encoders = [load_encoder(name, data.dimensions, device) for name in args.encoders]
     return data, plan, score_encoders(encoders, data, plan)

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 from nnunet_iac.cli import score as scoring
 
 if TYPE_CHECKING:
+    from nnunet_iac.nnunet.predictions import Arm
     from nnunet_iac.robustness.hybrid import HybridDecision
+    from nnunet_iac.robustness.score import Score
 
 HELP = "rank checkpoints by robustness on a data set and name the one to start from"
 
@@ -26,8 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--probe",
         nargs=2,
         metavar=("UNTRAINED_FOLDER", "PRETRAINED_FOLDER"),
-        help="fold folders of two short trainings, from random weights and from the chosen checkpoint: they decide "
-        "whether no pretraining is best",
+        help="fold folders of two short trainings, from random weights and from the chosen checkpoint: the Dice of "
+        "their validation cases decides whether no pretraining is best (so it is no test of the choice)",
     )
     scoring.add_scoring_arguments(parser)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write losses and choice to this file")
@@ -47,26 +49,23 @@ def run(args: argparse.Namespace) -> int:
     given = list(args.encoders)
     args.encoders = [*given, *([args.untrained] if args.untrained else [])]
     _check_checkpoints(args.encoders)
+    arms = _probe_arms(args.probe) if args.probe else None
     data, plan, scores = scoring.score_all(args)
     chosen = min(given, key=lambda name: (scores[name].loss, given.index(name)))
-    print(scoring.heading(data, plan))
-    for name, found in sorted(scores.items(), key=lambda item: item[1].loss):
-        note = "  <- start from this one" if name == chosen else "  (before pretraining)" * (name == args.untrained)
-        print(f"{found.loss:.4f}  {name}{note}{scoring.warning(found)}")
     beats = scores[chosen].loss < scores[args.untrained].loss if args.untrained else None
-    decision = None
-    if args.probe:
-        decision = _settle(args.probe, beats)
-        print(_sentence(decision))
-    else:
-        print(
-            "The loss cannot tell whether no pretraining would be better: train from random weights and from the "
-            "chosen checkpoint for a few epochs and give both folders with --probe."
-        )
+    print("\n".join([scoring.heading(data, plan), *_ranking(scores, chosen, args.untrained)]))
+    decision = _settle(arms, beats) if arms else None
+    print(_sentence(decision, chosen) if decision else _ADVICE)
     if args.json:
         content = {**scoring.record(data, plan, scores), "chosen": chosen, "beats_initialisation": beats}
         write_json(args.json, {**content, "decision": asdict(decision) if decision else None})
     return 0
+
+
+_ADVICE = (
+    "The loss cannot tell whether no pretraining would be better: train from random weights and from the most robust "
+    "checkpoint for a few epochs and give both folders with --probe."
+)
 
 
 def _check_checkpoints(names: list[str]) -> None:
@@ -76,20 +75,31 @@ def _check_checkpoints(names: list[str]) -> None:
             raise FileNotFoundError(f"CHECKPOINT: expected a checkpoint of nnU-Net, {name} is no file")
 
 
-def _settle(folders: list[str], beats: bool | None) -> HybridDecision:
-    from nnunet_iac.nnunet.measured_arms import measure_arms
+def _ranking(scores: dict[str, Score], chosen: str, untrained: str | None) -> list[str]:
+    notes = {chosen: "  <- most robust checkpoint", untrained: "  (before pretraining)"}
+    ranked = sorted(scores.items(), key=lambda item: item[1].loss)
+    return [f"{found.loss:.4f}  {name}{notes.get(name, '')}{scoring.warning(found)}" for name, found in ranked]
+
+
+def _probe_arms(folders: list[str]) -> tuple[Arm, ...]:
     from nnunet_iac.nnunet.predictions import find_arms
+
+    return find_arms(folders, ["no pretraining", "pretrained"])
+
+
+def _settle(arms: tuple[Arm, ...], beats: bool | None) -> HybridDecision:
+    from nnunet_iac.nnunet.measured_arms import measure_arms
     from nnunet_iac.robustness.hybrid import decide, probe_outcome
 
-    names = ["no pretraining", "pretrained"]
-    measured = measure_arms(find_arms(folders, names))
-    dice = measured.scores({name: name for name in names}).paired("dice") / 100
+    dice = measure_arms(arms).scores({arm.name: arm.name for arm in arms}).paired("dice") / 100
     return decide(probe_outcome(dice[0].tolist(), dice[1].tolist()), beats_initialisation=beats)
 
 
-def _sentence(decision: HybridDecision) -> str:
+def _sentence(decision: HybridDecision, chosen: str) -> str:
     outcome = decision.outcome
+    start = chosen if decision.start == "pretrained" else decision.start
     return (
-        f"Start with: {decision.start} (settled by {decision.settled_by}; Dice {outcome.no_pretraining:.3f} without, "
-        f"{outcome.pretrained:.3f} with pretraining, standard error of the difference {outcome.standard_error:.3f})"
+        f"Start with: {start} (settled by {decision.settled_by}; Dice of {outcome.measurements} patients "
+        f"{outcome.no_pretraining:.3f} without, {outcome.pretrained:.3f} with pretraining, standard error of the "
+        f"difference {outcome.standard_error:.3f})"
     )

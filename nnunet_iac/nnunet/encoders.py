@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -33,7 +33,7 @@ class ImageEncoder:
     module: nn.Module
     dimensions: int
     channels: int | None
-    device: torch.device = torch.device("cpu")
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     def __call__(self, images: torch.Tensor) -> Sequence[torch.Tensor]:
         """Return the feature maps ``(B, C_l, *spatial_l)`` of images, on :attr:`device`; see :func:`fit_channels`.

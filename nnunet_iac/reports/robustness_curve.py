@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from nnunet_iac.reports.canvas import INK, MUTED, new_figure, png_bytes, style_axes, title_axes
 
@@ -26,6 +27,7 @@ def draw_robustness(losses: Sequence[float], best: int, ax: Axes) -> None:
     )
     ax.plot(range(len(losses)), losses, color=CURVE, linewidth=1.6, marker=".", markersize=5)
     ax.plot([best], [losses[best]], marker="o", markersize=8, color=BEST, zorder=3)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set_xlabel("epoch of pretraining", fontsize=8, color=INK)
     title_axes(ax, "robustness loss on the target (lower is more robust)", f"kept: epoch {best}", BEST)
 
