@@ -84,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
         found = pretraining.resume()
         print(f"going on after epoch {pretraining.epoch}" if found else f"nothing to go on with in {folder}: a start")
     print(f"pretraining on {device}: {batch_size} patches a step, watched on {args.watched} of {data.dataset}")
-    result = pretraining.run()
+    result = pretraining.run(lambda text: print(text, flush=True))
     _draw(folder, result)
     _say(args, folder, result, plan, task)
     return 0

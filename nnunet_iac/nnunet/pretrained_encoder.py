@@ -54,7 +54,7 @@ class PretrainedEncoderTrainer(IACTrainer):
         self._fresh_host = network.host_digest()
         self.print_to_log_file(f"Encoder: weights of {path}")
         watched = checkpoint.get(PROVENANCE, {}).get("pretraining", {}).get("watch", {}).get("fold", self.fold)
-        if watched != self.fold:
+        if watched != self.fold != "all":
             self.print_to_log_file(
                 f"NOTE: its pretraining was watched on the training images of fold {watched}; validation images of "
                 f"fold {self.fold} may be among them (no training saw them, the choice of the epoch did)."

@@ -28,7 +28,16 @@ from tqdm import trange
 
 from nnunet_iac.atomic import write_json, write_text
 from nnunet_iac.nnunet.pretraining_plan import PretrainingPlan, PretrainingResult, Task, Watch
-from nnunet_iac.nnunet.pretraining_state import CHECKPOINT, CURVE, RESULT, SCHEMA, damaged, read_state, write_state
+from nnunet_iac.nnunet.pretraining_state import (
+    CHECKPOINT,
+    CURVE,
+    RESULT,
+    SCHEMA,
+    damaged,
+    read_state,
+    remove_leftovers,
+    write_state,
+)
 from nnunet_iac.nnunet.weights import WeightTarget, build_network, write_weights
 from nnunet_iac.robustness.selection import OnlineState, update
 
@@ -118,7 +127,8 @@ class Pretraining:
             self._load(state)
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise damaged(self.folder, error) from error
-        # A kill may have come between the state and the files that follow from it.
+        # A kill may have come between the state and the files that follow from it, or while one was written.
+        remove_leftovers(self.folder)
         self._write_checkpoint()
         self._write_curve()
         return True

@@ -20,6 +20,8 @@ STATE, CURVE, RESULT, CHECKPOINT, PICTURE = (
 )
 """Files of a pretraining; all but the first follow from the first."""
 
+FILES = (STATE, CHECKPOINT, RESULT, CURVE, PICTURE)
+
 SCHEMA = 1
 
 
@@ -76,8 +78,16 @@ def damaged(folder: Path, error: Exception) -> ValueError:
 
 def remove_files(folder: Path) -> None:
     """Remove the files of a pretraining, the state first, so that a new one does not mix with it."""
-    for name in (STATE, CHECKPOINT, RESULT, CURVE, PICTURE):
+    for name in FILES:
         (folder / name).unlink(missing_ok=True)
+    remove_leftovers(folder)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove the half-written files that a killed process left under temporary names; a state is large."""
+    for name in FILES:
+        for path in folder.glob(f".{name}.*.tmp"):
+            path.unlink(missing_ok=True)
 
 
 _REMEDY = "start anew with --overwrite, or give another folder with -o"

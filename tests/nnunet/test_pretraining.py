@@ -16,10 +16,13 @@ import torch
 from nnunetv2.run.load_pretrained_weights import load_pretrained_weights
 from prepared_datasets import tiny_plans
 from tiny_dataset import Killed, equal, kill_at
+from tiny_hosts import BACKBONES
 from torch import nn
 
+from nnunet_iac.cells.genotype import Genotype
 from nnunet_iac.nnunet import pretraining as module
 from nnunet_iac.nnunet.hosts import read_checkpoint
+from nnunet_iac.nnunet.plans import with_genotype
 from nnunet_iac.nnunet.pretraining import Pretraining
 from nnunet_iac.nnunet.pretraining_plan import PretrainingPlan, PretrainingResult
 from nnunet_iac.nnunet.pretraining_state import CHECKPOINT, CURVE, RESULT, STATE, remove_files
@@ -160,7 +163,18 @@ def _cloned(network: nn.Module) -> dict[str, torch.Tensor]:
     return {key: value.clone() for key, value in network.state_dict().items()}
 
 
-def test_nnunet_loads_the_checkpoint_as_pretrained_weights(target: WeightTarget, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["plain", "residual", "with cells"])
+def test_nnunet_loads_the_checkpoint_as_pretrained_weights(
+    stock_plans: dict[str, Any], tmp_path: Path, kind: str
+) -> None:
+    plans = tiny_plans(stock_plans)
+    architecture = plans["configurations"]["2d"]["architecture"]
+    if kind == "residual":
+        architecture["network_class_name"] = BACKBONES[kind]
+        architecture["arch_kwargs"]["n_blocks_per_stage"] = architecture["arch_kwargs"].pop("n_conv_per_stage")
+    if kind == "with cells":
+        plans = with_genotype(plans, "2d", Genotype.random(seed=0))
+    target = weight_target(plans, "2d", CONTENT)
     quietly(pretraining(target, tmp_path))
     network = build_network(target, seed=9)
     heads = {key: value.clone() for key, value in network.state_dict().items() if ".seg_layers." in key}
@@ -308,6 +322,16 @@ def test_killed_around_any_file_and_continued_it_is_the_undisturbed_run(
     assert result.losses == UNEVEN and result.best_epoch == 3
 
 
+def test_what_a_killed_process_left_half_written_is_removed(target: WeightTarget, finished: Path) -> None:
+    kept = sorted(path.name for path in finished.iterdir())
+    for name in (STATE, CHECKPOINT):
+        (finished / f".{name}.x7.tmp").write_bytes(b"half")
+
+    assert pretraining(target, finished).resume()
+
+    assert sorted(path.name for path in finished.iterdir()) == kept
+
+
 def test_dropout_draws_the_same_after_a_resume(
     target: WeightTarget, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -420,6 +444,7 @@ def test_a_state_of_another_version_is_refused(target: WeightTarget, finished: P
 
 def test_starting_anew_removes_all_of_the_old_run(target: WeightTarget, finished: Path) -> None:
     (finished / "notes.txt").touch()
+    (finished / f".{STATE}.x7.tmp").touch()
 
     remove_files(finished)
     remove_files(finished / "none")

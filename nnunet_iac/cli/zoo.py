@@ -1,0 +1,226 @@
+"""``nnunet-iac zoo``: keep trained networks with what they were trained on, and give them out verified."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from nnunet_iac.zoo.store import Added
+
+HELP = "keep trained networks with scores and provenance: add, list, show, verify, export, import, remove, extract"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the actions and their arguments."""
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+
+    def action(name: str, text: str) -> argparse.ArgumentParser:
+        child = actions.add_parser(name, help=text, description=text)
+        where = "folder" if name in ("add", "import", "remove") else "folder, or any URL that fsspec reads"
+        child.add_argument("--zoo", required=True, metavar="DIR", help=where)
+        return child
+
+    _declare_add(action("add", "read folds that nnU-Net trained, stock or ours, into a zoo"))
+    _declare_list(action("list", "list the entries"))
+    show = action("show", "show one entry")
+    show.add_argument("id", metavar="ID", help="or the start of it")
+    show.add_argument("--json", action="store_true", help="all of it, plans too, as JSON")
+    verify = action("verify", "check hashes and look for orphans; status 1 if there is a fault")
+    verify.add_argument("--repair", action="store_true", help="delete what killed writers left, nothing else")
+    verify.add_argument("--json", action="store_true", help="as JSON")
+    export = action("export", "write entries to a folder or an archive")
+    export.add_argument("ids", nargs="*", metavar="ID", help="default: all")
+    export.add_argument("-o", dest="output", required=True, type=Path, metavar="PATH", help="folder, .zip or .tar.gz")
+    take = action("import", "read entries of another zoo into this one")
+    take.add_argument("source", metavar="SOURCE", help="folder, .zip, .tar.gz or URL")
+    take.add_argument("ids", nargs="*", metavar="ID", help="default: all")
+    take.add_argument("--replace", action="store_true", help="take over scores and facts of entries that are there")
+    action("remove", "delete entries").add_argument("ids", nargs="+", metavar="ID", help="or the start of it")
+    _declare_extract(action("extract", "write an entry as a checkpoint of nnU-Net, for -pretrained_weights"))
+
+
+def _declare_add(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="of a fold, or of a model (all folds)")
+    parser.add_argument("--licence", metavar="TEXT", help="of the weights, such as CC-BY-4.0")
+    parser.add_argument("--name", metavar="TEXT", help="for people (default: as nnU-Net names the folder)")
+    parser.add_argument("--replace", action="store_true", help="if a network is there: take over scores and licence")
+
+
+def _declare_list(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--dimensions", type=int, choices=(2, 3), help="only networks in 2D or 3D")
+    parser.add_argument("--channels", type=int, metavar="N", help="only networks for so many image channels")
+    parser.add_argument("-d", "--dataset", metavar="DATASET", help="only those of a data set, by id or name")
+    parser.add_argument("--kind", metavar="KIND", help="only entries of a kind, such as network")
+    parser.add_argument("--json", action="store_true", help="as JSON, one object for each entry")
+
+
+def _declare_extract(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("id", metavar="ID", help="or the start of it")
+    parser.add_argument("-o", dest="output", required=True, type=Path, metavar="FILE", help="checkpoint (.pth)")
+    parser.add_argument("--overwrite", action="store_true", help="replace FILE if it exists")
+    parser.add_argument("-d", dest="dataset", help="check that it can start the training of this data set")
+    parser.add_argument("-c", dest="configuration", help="of that data set (default: the entry's)")
+    parser.add_argument("-p", dest="plans", default="nnUNetPlans", help="of that data set (default: %(default)s)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do what is asked for.
+
+    Raises:
+        FileNotFoundError: if the zoo, a folder or a file is missing.
+        FileExistsError: if an output exists.
+        ValueError: if something is damaged, does not fit or is not there.
+    """
+    return ACTIONS[args.action](args)
+
+
+def add(args: argparse.Namespace) -> int:
+    """Read folds into the zoo, one after the other; what is wrong with one does not stop the others."""
+    from nnunet_iac.nnunet.zoo_import import folds_of, read_fold
+    from nnunet_iac.zoo.store import Zoo
+
+    folds = [fold for folder in args.folders for fold in folds_of(folder)]
+    if args.name and len(folds) > 1:
+        raise ValueError(f"--name: expected one fold to name so, got {len(folds)}; add them one by one")
+    problems = []
+    for fold in folds:
+        try:
+            found = read_fold(fold, name=args.name, licence=args.licence)
+            # Made once there is something to put in.
+            added = Zoo.create(args.zoo).add(found.about, found.tensors, replace=args.replace)
+        except (ValueError, OSError) as error:
+            problems.append(f"{fold}: {error}")
+            continue
+        _tell([added])
+    if problems:
+        raise ValueError(f"{len(problems)} of {len(folds)} were not added:\n" + "\n".join(problems))
+    return 0
+
+
+def list_entries(args: argparse.Namespace) -> int:
+    """Print the entries that fit."""
+    from nnunet_iac.zoo.entries import Query
+    from nnunet_iac.zoo.listing import entries_table
+    from nnunet_iac.zoo.store import Zoo
+
+    zoo = Zoo(args.zoo)
+    found = zoo.entries(Query(args.kind, args.dimensions, args.channels, args.dataset))
+    if args.json:
+        print(json.dumps([entry.to_dict() for entry in found], indent=4))
+    elif found:
+        print(entries_table(found))
+    else:
+        is_empty = not zoo.entries()
+        print("the zoo is empty: nnunet-iac zoo add FOLDER" if is_empty else "no entry fits; list without filters")
+    return 0
+
+
+def show(args: argparse.Namespace) -> int:
+    """Print one entry."""
+    from nnunet_iac.zoo.listing import entry_text
+    from nnunet_iac.zoo.store import Zoo
+
+    entry = Zoo(args.zoo).entry(args.id)
+    print(json.dumps(entry.to_dict(), indent=4) if args.json else entry_text(entry))
+    return 0
+
+
+def verify(args: argparse.Namespace) -> int:
+    """Print the faults; 1 if one is left."""
+    from nnunet_iac.zoo.listing import verification_text
+    from nnunet_iac.zoo.store import Zoo
+    from nnunet_iac.zoo.verification import verify as verify_zoo
+
+    found = verify_zoo(Zoo(args.zoo), repair=args.repair)
+    print(json.dumps(found.to_dict(), indent=4) if args.json else verification_text(found))
+    return 0 if found.is_fine else 1
+
+
+def export(args: argparse.Namespace) -> int:
+    """Write entries to a folder or an archive."""
+    from nnunet_iac.zoo.exchange import export_zoo
+    from nnunet_iac.zoo.store import Zoo
+
+    written = export_zoo(Zoo(args.zoo), args.output, args.ids)
+    _warn_about_licences(written)
+    print(f"wrote {len(written)} entries to {args.output}")
+    return 0
+
+
+def take(args: argparse.Namespace) -> int:
+    """Read entries of another zoo."""
+    from nnunet_iac.zoo.exchange import import_zoo
+
+    _tell(import_zoo(args.zoo, args.source, args.ids, replace=args.replace))
+    return 0
+
+
+def remove(args: argparse.Namespace) -> int:
+    """Delete entries."""
+    from nnunet_iac.zoo.store import Zoo
+
+    for identity in Zoo(args.zoo).remove(args.ids):
+        print(f"removed {identity}")
+    return 0
+
+
+def extract(args: argparse.Namespace) -> int:
+    """Write an entry as a checkpoint, after checking it against a target if one is given."""
+    from nnunet_iac.nnunet.weights import read_weight_target
+    from nnunet_iac.nnunet.zoo_network import check_starts, entry_network, write_network
+    from nnunet_iac.zoo.store import Zoo
+
+    _check_output(args.output, args.overwrite)
+    zoo = Zoo(args.zoo)
+    entry = zoo.entry(args.id)
+    network = entry_network(entry, zoo.read_weights(entry))
+    if args.dataset:
+        target = read_weight_target(args.dataset, args.configuration or entry.configuration, args.plans)
+        check_starts(network, entry, target)
+    write_network(entry, network, args.output)
+    print(f"wrote {args.output}: {entry.name}")
+    print(
+        f"train with nnUNetv2_train DATASET {entry.configuration} FOLD -pretrained_weights {args.output} under plans "
+        "with the same architecture (nnU-Net starts segmentation layers anew), or fit it to other plans with "
+        "nnunet-iac transfer --from"
+    )
+    return 0
+
+
+ACTIONS: dict[str, Callable[[argparse.Namespace], int]] = {
+    **{"add": add, "list": list_entries, "show": show, "verify": verify, "export": export},
+    **{"import": take, "remove": remove, "extract": extract},
+}
+"""What each action does."""
+
+
+def _tell(added: list[Added]) -> None:
+    words = {"added": "", "replaced": ": scores and facts replaced", "kept": " is there already: kept as it is"}
+    for one in added:
+        print(f"{one.entry.id}  {one.entry.name}{words[one.what]}")
+    if not added:
+        print("nothing to do: the other zoo is empty")
+
+
+def _warn_about_licences(written: list[Added]) -> None:
+    silent = [one.entry.id for one in written if one.entry.licence is None]
+    if silent:
+        print(
+            f"WARNING: nobody said under which licence {len(silent)} of them may be used ({', '.join(silent[:3])} …); "
+            "nnunet-iac zoo add FOLDER --licence TEXT --replace says it",
+            file=sys.stderr,
+        )
+
+
+def _check_output(output: Path, overwrite: bool) -> None:
+    if output.suffix != ".pth":
+        raise ValueError(f"-o: expected a file name that ends in .pth, got {output.name!r}")
+    if not output.parent.is_dir():
+        raise FileNotFoundError(f"-o: expected an existing folder, {output.parent} is none; make it first")
+    if output.exists() and not overwrite:
+        raise FileExistsError(f"-o: expected a new name, {output} exists; choose another or give --overwrite")

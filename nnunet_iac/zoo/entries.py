@@ -1,0 +1,131 @@
+"""Rows of the zoo's index: an entry as JSON with its digest, and columns to search by."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from nnunet_iac.zoo.entry import Entry
+
+COLUMNS = (
+    *("id", "kind", "name", "dataset", "configuration", "trainer", "dimensions", "channels"),
+    *("parameters", "weights", "created", "record", "digest"),
+)
+
+
+@dataclass(frozen=True)
+class Query:
+    """Which entries are wanted; None is any.
+
+    Attributes:
+        kind: such as ``network``.
+        dimensions: 2 or 3.
+        channels: how many image channels.
+        dataset: name, or number as nnU-Net's ``-d`` takes it.
+    """
+
+    kind: str | None = None
+    dimensions: int | None = None
+    channels: int | None = None
+    dataset: str | None = None
+
+
+def insert(connection: sqlite3.Connection, entry: Entry) -> None:
+    """Write an entry's row, in place of one with the same id."""
+    places = ", ".join("?" * len(COLUMNS))
+    connection.execute(f"INSERT OR REPLACE INTO entries ({', '.join(COLUMNS)}) VALUES ({places})", _row(entry))
+
+
+def select(connection: sqlite3.Connection, query: Query) -> list[Entry]:
+    """Return the entries that fit a query, by data set, configuration and name.
+
+    Raises:
+        ValueError: if a row is damaged.
+    """
+    conditions, values = _conditions(query)
+    where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
+    rows = connection.execute(
+        f"SELECT {', '.join(COLUMNS)} FROM entries{where} ORDER BY dataset, configuration, name, id", values
+    )
+    return [parse(row) for row in rows]
+
+
+def raw_rows(connection: sqlite3.Connection, identity: str | None = None) -> list[tuple[object, ...]]:
+    """Return all rows (or that of one id) as they are, for :func:`parse` one by one."""
+    where, values = ("", ()) if identity is None else (" WHERE id = ?", (identity,))
+    return connection.execute(f"SELECT {', '.join(COLUMNS)} FROM entries{where} ORDER BY id", values).fetchall()
+
+
+def find_row(connection: sqlite3.Connection, start: str) -> tuple[object, ...]:
+    """Return the row whose id starts so.
+
+    Raises:
+        ValueError: if none or several do; the message lists some.
+    """
+    known = connection.execute("SELECT id, name FROM entries ORDER BY id").fetchall()
+    found = [row for row in known if start and str(row[0]).startswith(start)]
+    if len(found) == 1:
+        return raw_rows(connection, str(found[0][0]))[0]
+    shown = [f"{row[0]} ({row[1]})" for row in (found or known)]
+    more = f" and {len(shown) - 5} more" if len(shown) > 5 else ""
+    raise ValueError(
+        f"id: expected the start of one entry's id, {start!r} is that of {len(found)}; "
+        + (f"there are {', '.join(shown[:5])}{more}" if shown else "the zoo is empty: nnunet-iac zoo add FOLDER")
+    )
+
+
+def delete(connection: sqlite3.Connection, identity: str) -> None:
+    """Remove a row."""
+    connection.execute("DELETE FROM entries WHERE id = ?", (identity,))
+
+
+def referenced_weights(connection: sqlite3.Connection) -> set[str]:
+    """Return the hashes of all weights that entries name."""
+    return {row[0] for row in connection.execute("SELECT DISTINCT weights FROM entries")}
+
+
+def parse(row: Sequence[object]) -> Entry:
+    """Return the entry of a row.
+
+    Raises:
+        ValueError: if the row is damaged: its record is not what was written, or the columns say something else.
+    """
+    record, digest = row[COLUMNS.index("record")], row[COLUMNS.index("digest")]
+    try:
+        if not isinstance(record, str) or _digest(record) != digest:
+            raise ValueError("its digest does not fit")
+        entry = Entry.from_dict(json.loads(record))
+        if tuple(row)[:-2] != _row(entry)[:-2]:
+            raise ValueError("its columns do not fit its record")
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(
+            f"zoo: expected entry {row[0]} as it was written, its row is damaged or was changed ({error}); remove it "
+            "with nnunet-iac zoo remove and add it again"
+        ) from error
+    return entry
+
+
+def _row(entry: Entry) -> tuple[object, ...]:
+    record = json.dumps(entry.to_dict())
+    searched = {"channels": len(entry.channels), "record": record, "digest": _digest(record)}
+    return tuple(searched[name] if name in searched else getattr(entry, name) for name in COLUMNS)
+
+
+def _digest(record: str) -> str:
+    return hashlib.sha256(record.encode()).hexdigest()
+
+
+def _conditions(query: Query) -> tuple[list[str], list[object]]:
+    conditions, values = [], []
+    for name in ("kind", "dimensions", "channels"):
+        if getattr(query, name) is not None:
+            conditions.append(f"{name} = ?")
+            values.append(getattr(query, name))
+    if query.dataset is not None:
+        by_number = query.dataset.isdecimal()
+        conditions.append("dataset LIKE ? ESCAPE '\\'" if by_number else "dataset = ?")
+        values.append(f"Dataset{int(query.dataset):03d}\\_%" if by_number else query.dataset)
+    return conditions, values

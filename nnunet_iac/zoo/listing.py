@@ -1,0 +1,94 @@
+"""Entries and findings as text: aligned tables, one entry in full."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from nnunet_iac.zoo.entry import Entry
+from nnunet_iac.zoo.verification import Verification
+
+HEAD = ("id", "kind", "name", "axes", "channels", "labels", "patch", "parameters", "Dice", "licence")
+RIGHT = ("parameters", "Dice")
+
+
+def entries_table(entries: Sequence[Entry]) -> str:
+    """Return one line for each entry."""
+    rows = [
+        (
+            entry.id,
+            entry.kind,
+            entry.name,
+            f"{entry.dimensions}D",
+            ", ".join(name or "?" for name in entry.channels),
+            str(len(entry.labels) or "?"),
+            "x".join(str(size) for size in entry.patch_size),
+            f"{entry.parameters:,}",
+            _dice(entry),
+            entry.licence or "-",
+        )
+        for entry in entries
+    ]
+    return table(HEAD, rows, RIGHT)
+
+
+def entry_text(entry: Entry) -> str:
+    """Return what an entry says, without the plans."""
+    facts = [
+        *(("id", entry.id), ("kind", entry.kind), ("name", entry.name), ("data set", entry.dataset)),
+        ("plans", f"{entry.plans.get('plans_name', '?')}, configuration {entry.configuration}"),
+        ("trainer", entry.trainer),
+        ("channels", ", ".join(name or "?" for name in entry.channels)),
+        ("regions" if entry.regions else "labels", ", ".join(entry.labels) or "not known"),
+        ("spacing", " x ".join(f"{s:g}" for s in entry.spacing) + " mm"),
+        ("patch", " x ".join(str(size) for size in entry.patch_size) + " voxels"),
+        ("parameters", f"{entry.parameters:,}"),
+        ("licence", entry.licence or "nobody said"),
+        ("weights", f"{entry.weights} ({entry.weights_bytes:,} bytes)"),
+        ("created", entry.created),
+        *((f"provenance: {key}", _text(value)) for key, value in entry.provenance.items()),
+        *((f"facts: {key}", _text(value)) for key, value in entry.facts.items()),
+    ]
+    width = max(len(name) for name, _ in facts)
+    lines = [f"{name.ljust(width)}  {value}" for name, value in facts]
+    if entry.scores:
+        rows = [(s.metric, s.label or "mean", f"{s.value:.4f}", s.measured_on) for s in entry.scores]
+        lines += ["", table(("metric", "of", "value", "measured on"), rows, ("value",))]
+    return "\n".join(lines)
+
+
+def verification_text(found: Verification) -> str:
+    """Return the findings and how it stands."""
+    lines = [f"{'removed ' * f.removed}{f.what}: {f.where}: {f.detail}" for f in found.findings]
+    state = "all is well" if found.is_fine else f"{sum(not f.removed for f in found.findings)} fault(s)"
+    return "\n".join([*lines, f"{found.entries} entries, {found.files} files of weights hashed: {state}"])
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str] = ()) -> str:
+    """Return aligned columns.
+
+    Example:
+        >>> print(table(("a", "n"), [("x", "10"), ("yy", "2")], right=("n",)))
+        a    n
+        x   10
+        yy   2
+    """
+    lines = [tuple(head), *(tuple(row) for row in rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if name in right else cell.ljust(width)
+            for name, cell, width in zip(head, line, widths, strict=True)
+        ).rstrip()
+        for line in lines
+    )
+
+
+def _dice(entry: Entry) -> str:
+    mean = [score.value for score in entry.scores if score.metric == "Dice" and not score.label]
+    return f"{mean[0]:.4f}" if mean else "-"
+
+
+def _text(value: object, limit: int = 160) -> str:
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= limit else f"{text[:limit]} … (all of it with --json)"

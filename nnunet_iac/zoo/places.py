@@ -1,0 +1,195 @@
+"""Where a zoo lies: a folder, or any URL that fsspec reads. What cannot be locked is copied before it is read."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+from nnunet_iac.zoo.schema import FILE, WAL, connected
+
+INDEX_LIMIT = 4 << 30
+"""Bytes that an index from elsewhere may have."""
+
+TRIES = 5
+
+
+class Place(Protocol):
+    """Where a zoo's files are read."""
+
+    name: str
+    """For messages."""
+
+    folder: Path | None
+    """None if it is not a folder of this machine."""
+
+    def read(self, name: str, limit: int) -> bytes:
+        """Return at most ``limit + 1`` bytes of a file (one more, so that too many show).
+
+        Raises:
+            FileNotFoundError: if it is not there.
+            OSError: if it cannot be read.
+        """
+
+    def stamp(self, name: str) -> object | None:
+        """Return what changes whenever the file does, None if it is not there."""
+
+    def index(self) -> Any:
+        """Open the index for reading, as a context manager."""
+
+
+class FolderPlace:
+    """A folder of this machine.
+
+    Where it cannot be written to, SQLite cannot lock the index, and it is copied to a temporary folder first.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.name = str(folder)
+        self.folder: Path | None = folder
+        self._folder = folder
+
+    def read(self, name: str, limit: int) -> bytes:
+        """See :class:`Place`."""
+        with (self._folder / name).open("rb") as file:
+            return file.read(limit + 1)
+
+    def stamp(self, name: str) -> object | None:
+        """See :class:`Place`."""
+        path = self._folder / name
+        if not path.is_file():
+            return None
+        found = path.stat()
+        return found.st_ino, found.st_size, found.st_mtime_ns
+
+    @contextmanager
+    def index(self) -> Iterator[sqlite3.Connection]:
+        """Open the index for reading.
+
+        Raises:
+            FileNotFoundError: if the folder has none.
+        """
+        path = self._folder / FILE
+        if not path.is_file():
+            what = f"it has no {FILE}" if self._folder.is_dir() else "there is no such folder"
+            raise FileNotFoundError(
+                f"zoo: expected the folder of a zoo, got {self._folder}: {what}; make one with nnunet-iac zoo add"
+            )
+        if os.access(path, os.W_OK) and os.access(self._folder, os.W_OK):
+            with connected(path, read_only=True) as connection:
+                yield connection
+        else:
+            with tempfile.TemporaryDirectory() as temporary:
+                copy_index(self, Path(temporary))
+                with connected(Path(temporary) / FILE, read_only=True) as connection:
+                    yield connection
+
+
+class RemotePlace:
+    """A URL that fsspec reads: ``https``, ``s3``, ``zip::…`` and others.
+
+    The index is copied at the first look; weights are fetched when they are asked for.
+
+    Raises:
+        ValueError: if fsspec, or what it needs for this protocol, is not installed, or the URL is none.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.name = url
+        self.folder: Path | None = None
+        self._files, self._root = _file_system(url)
+        self._copy: tempfile.TemporaryDirectory[str] | None = None
+
+    def read(self, name: str, limit: int) -> bytes:
+        """See :class:`Place`."""
+        try:
+            with self._files.open(self._path(name), "rb") as file:
+                return bytes(file.read(limit + 1))
+        except FileNotFoundError:
+            raise
+        except Exception as error:  # each protocol has errors of its own
+            raise OSError(f"zoo: expected to read {name} of {self.name}, got {error!r}") from error
+
+    def stamp(self, name: str) -> object | None:
+        """See :class:`Place`."""
+        try:
+            return str(sorted(self._files.info(self._path(name)).items(), key=str))
+        except FileNotFoundError:
+            return None
+        except Exception as error:  # each protocol has errors of its own
+            raise OSError(f"zoo: expected to look at {name} of {self.name}, got {error!r}") from error
+
+    @contextmanager
+    def index(self) -> Iterator[sqlite3.Connection]:
+        """Open the index as it was at the first look.
+
+        Raises:
+            FileNotFoundError: if there is none.
+        """
+        if self._copy is None:
+            copy: tempfile.TemporaryDirectory[str] = tempfile.TemporaryDirectory()
+            copy_index(self, Path(copy.name))
+            self._copy = copy
+        with connected(Path(self._copy.name) / FILE, read_only=True) as connection:
+            yield connection
+
+    def _path(self, name: str) -> str:
+        return f"{self._root.rstrip('/')}/{name}" if self._root else name
+
+
+def place_of(location: str | os.PathLike[str]) -> Place:
+    """Return the place that a path or a URL names.
+
+    Example:
+        >>> place_of("zoo").folder
+        PosixPath('zoo')
+    """
+    text = os.fspath(location)
+    return RemotePlace(text) if "://" in text else FolderPlace(Path(text))
+
+
+def copy_index(place: Place, folder: Path) -> None:
+    """Copy an index with its write-ahead log, as they were at one moment.
+
+    Raises:
+        FileNotFoundError: if there is none.
+        OSError: if it keeps changing meanwhile.
+    """
+    for attempt in range(TRIES):
+        before = place.stamp(FILE), place.stamp(WAL)
+        if before[0] is None:
+            raise FileNotFoundError(f"zoo: expected a zoo, found no {FILE} in {place.name}")
+        try:
+            contents = {name: place.read(name, INDEX_LIMIT) for name, s in zip((FILE, WAL), before, strict=True) if s}
+        except FileNotFoundError:
+            continue  # a writer has just emptied and removed its log
+        if (place.stamp(FILE), place.stamp(WAL)) == before:
+            _check_size(contents, place)
+            for name, content in contents.items():
+                (folder / name).write_bytes(content)
+            return
+        time.sleep(0.1 * 2**attempt)
+    raise OSError(f"zoo: expected {FILE} to stand still while it is copied, {place.name} changed {TRIES} times; wait")
+
+
+def _check_size(contents: dict[str, bytes], place: Place) -> None:
+    for name, content in contents.items():
+        if len(content) > INDEX_LIMIT:
+            raise ValueError(f"zoo: expected an index of at most {INDEX_LIMIT} bytes, {name} of {place.name} has more")
+
+
+def _file_system(url: str) -> tuple[Any, str]:
+    try:
+        from fsspec.core import url_to_fs
+    except ImportError as error:
+        raise ValueError(f"zoo: expected fsspec to read {url}, it is missing; pip install fsspec") from error
+    try:
+        files, root = url_to_fs(url)
+    except (ImportError, ValueError) as error:
+        raise ValueError(f"zoo: expected a URL that fsspec reads, got {url!r}: {error}") from error
+    return files, str(root)

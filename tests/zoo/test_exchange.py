@@ -1,0 +1,230 @@
+"""Export and import: nothing is lost on the way, and an archive from elsewhere can do nothing but hold a zoo."""
+
+from __future__ import annotations
+
+import io
+import stat
+import tarfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tiny_zoo import about, contents, filled, flip, tensors
+
+from nnunet_iac.zoo import archives
+from nnunet_iac.zoo.exchange import export_zoo, import_zoo
+from nnunet_iac.zoo.store import Zoo
+from nnunet_iac.zoo.verification import verify
+
+NAMES = ("zoo.zip", "zoo.tar.gz", "zoo.tgz", "folder")
+
+
+@pytest.fixture
+def zoo(tmp_path: Path) -> Zoo:
+    return filled(tmp_path / "zoo")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_exported_is_imported_as_it_was(zoo: Zoo, tmp_path: Path, name: str) -> None:
+    assert len(export_zoo(zoo, tmp_path / name)) == 2
+
+    assert [one.what for one in import_zoo(tmp_path / "other", tmp_path / name)] == ["added"] * 2
+    other = Zoo(tmp_path / "other")
+    assert other.entries() == zoo.entries() and verify(other).findings == ()
+    assert [one.what for one in import_zoo(tmp_path / "other", tmp_path / name)] == ["kept"] * 2
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_chosen_entries_only(zoo: Zoo, tmp_path: Path, name: str) -> None:
+    first = zoo.entries()[0]
+    export_zoo(zoo, tmp_path / name, [first.id[:5], first.id])
+
+    import_zoo(tmp_path / "other", tmp_path / name)
+
+    assert Zoo(tmp_path / "other").entries() == [first]
+
+
+def test_an_exported_folder_is_a_zoo_that_takes_more(zoo: Zoo, tmp_path: Path) -> None:
+    first, second = zoo.entries()
+    for entry in (first, second):
+        export_zoo(zoo, tmp_path / "folder", [entry.id])
+
+    assert Zoo(tmp_path / "folder").entries() == [first, second]
+
+
+def test_import_replaces_only_if_it_is_asked_to(zoo: Zoo, tmp_path: Path) -> None:
+    mine = Zoo.create(tmp_path / "mine")
+    mine.add(about(licence=None), tensors())
+
+    import_zoo(tmp_path / "mine", tmp_path / "zoo")
+    assert mine.entries()[0].licence is None
+    import_zoo(tmp_path / "mine", tmp_path / "zoo", replace=True)
+    assert mine.entries() == zoo.entries()
+
+
+def test_nothing_is_made_for_what_is_not_there(zoo: Zoo, tmp_path: Path) -> None:
+    (tmp_path / "taken.zip").touch()
+    before = contents(tmp_path)
+    for action, error in (
+        (lambda: export_zoo(Zoo(tmp_path / "none"), tmp_path / "x.zip"), FileNotFoundError),
+        (lambda: export_zoo(zoo, tmp_path / "x", ["zzz"]), ValueError),
+        (lambda: export_zoo(zoo, tmp_path / "taken.zip"), FileExistsError),
+        (lambda: export_zoo(zoo, tmp_path / "none" / "x.zip"), FileNotFoundError),
+        (lambda: import_zoo(tmp_path / "other", tmp_path / "none"), FileNotFoundError),
+        (lambda: import_zoo(tmp_path / "other", tmp_path / "taken.zip"), ValueError),
+        (lambda: import_zoo(tmp_path / "other", tmp_path / "zoo", ["zzz"]), ValueError),
+    ):
+        with pytest.raises(error):
+            action()
+    assert contents(tmp_path) == before and not (tmp_path / "other").exists()
+
+
+def test_corrupt_weights_are_neither_exported_nor_imported(zoo: Zoo, tmp_path: Path) -> None:
+    flip(tmp_path / "zoo" / "weights" / f"{zoo.entries()[1].weights}.safetensors")
+
+    with pytest.raises(ValueError, match="the file is corrupt"):
+        export_zoo(zoo, tmp_path / "x.zip")
+    with pytest.raises(ValueError, match="the file is corrupt"):
+        import_zoo(tmp_path / "other", tmp_path / "zoo")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["other", "zoo"], "no archive, nothing temporary"
+    assert [entry.name for entry in Zoo(tmp_path / "other").entries()] == ["tiny"]
+
+
+def rewritten(archive: Path, member: Callable[[tarfile.TarFile], None]) -> Path:
+    """The archive with one more member."""
+    target = archive.with_name("more.tar.gz")
+    with tarfile.open(archive) as old, tarfile.open(target, "w:gz") as new:
+        for item in old:
+            new.addfile(item, old.extractfile(item))
+        member(new)
+    return target
+
+
+def tar_member(name: str, kind: bytes = tarfile.REGTYPE, size: int = 0, link: str = "") -> tarfile.TarInfo:
+    item = tarfile.TarInfo(name)
+    item.type, item.size, item.linkname = kind, size, link
+    return item
+
+
+GOOD = f"weights/{'ab' * 32}.safetensors"
+
+
+class TestHostileTars:
+    @pytest.mark.parametrize(
+        ("item", "message"),
+        [
+            (tar_member("../outside"), r"names inside the zoo, got '\.\./outside'"),
+            (tar_member("weights/../../outside"), "names inside the zoo"),
+            (tar_member("/etc/outside"), "names inside the zoo"),
+            (tar_member(GOOD, tarfile.SYMTYPE, link="/etc/passwd"), "is a link, a device"),
+            (tar_member(GOOD, tarfile.LNKTYPE, link="zoo.sqlite"), "is a link, a device"),
+            (tar_member(GOOD, tarfile.CHRTYPE), "is a link, a device"),
+            (tar_member(GOOD, tarfile.FIFOTYPE), "is a link, a device"),
+            (tar_member(GOOD, tarfile.GNUTYPE_SPARSE), "is a link, a device|damaged"),
+            (tar_member("evil.py"), r"got 'evil\.py'"),
+            (tar_member("weights/evil.pth"), r"got 'weights/evil\.pth'"),
+            (tar_member("zoo.sqlite"), "each file once"),
+            (tar_member(GOOD), "differs at weights/abab"),
+        ],
+        ids=lambda value: value.name if isinstance(value, tarfile.TarInfo) else None,
+    )
+    def test_what_a_zoo_has_not_is_refused(self, zoo: Zoo, tmp_path: Path, item: tarfile.TarInfo, message: str) -> None:
+        export_zoo(zoo, tmp_path / "zoo.tar.gz")
+        archive = rewritten(tmp_path / "zoo.tar.gz", lambda new: new.addfile(item, io.BytesIO()))
+
+        with pytest.raises(ValueError, match=message):
+            import_zoo(tmp_path / "a" / "other", archive)
+        assert not (tmp_path / "a").exists() and not (tmp_path / "outside").exists()
+
+    def test_a_bomb_is_stopped_before_it_unpacks(
+        self, zoo: Zoo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(archives, "FREE", 1 << 18)
+        export_zoo(zoo, tmp_path / "zoo.tar.gz")
+        size = 8 << 20
+        bomb = rewritten(
+            tmp_path / "zoo.tar.gz", lambda new: new.addfile(tar_member(GOOD, size=size), io.BytesIO(bytes(size)))
+        )
+        assert size > 100 * bomb.stat().st_size
+
+        with pytest.raises(ValueError, match="at most 100 times its"):
+            archives.unpack(bomb, tmp_path / "out")
+        assert sum(map(len, contents(tmp_path / "out").values())) < 1 << 18
+
+    def test_a_header_that_asks_for_much_is_on_the_budget_too(
+        self, zoo: Zoo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(archives, "FREE", 1 << 18)
+        export_zoo(zoo, tmp_path / "zoo.tar.gz")
+        item = tar_member("x" * (1 << 21))
+        archive = rewritten(tmp_path / "zoo.tar.gz", lambda new: new.addfile(item))
+
+        with pytest.raises(ValueError, match="at most 100 times its"):
+            archives.unpack(archive, tmp_path / "out")
+
+
+def zip_member(name: str, mode: int = stat.S_IFREG | 0o644) -> zipfile.ZipInfo:
+    item = zipfile.ZipInfo(name)
+    item.external_attr, item.create_system = mode << 16, 3
+    item.compress_type = zipfile.ZIP_DEFLATED
+    return item
+
+
+class TestHostileZips:
+    @pytest.mark.parametrize(
+        ("item", "message"),
+        [
+            (zip_member("../outside"), "names inside the zoo"),
+            (zip_member("/outside"), "names inside the zoo"),
+            (zip_member("C:outside"), "names inside the zoo"),
+            (zip_member(GOOD, stat.S_IFLNK | 0o777), "is a link, a device"),
+            (zip_member(GOOD, stat.S_IFIFO), "is a link, a device"),
+            (zip_member("weights/deeper/", stat.S_IFDIR), "got 'weights/deeper/'"),
+            (zip_member("evil.py"), r"got 'evil\.py'"),
+            (zip_member(GOOD), "differs at weights/abab"),
+        ],
+        ids=lambda value: value.filename if isinstance(value, zipfile.ZipInfo) else None,
+    )
+    def test_what_a_zoo_has_not_is_refused(self, zoo: Zoo, tmp_path: Path, item: zipfile.ZipInfo, message: str) -> None:
+        export_zoo(zoo, tmp_path / "zoo.zip")
+        with zipfile.ZipFile(tmp_path / "zoo.zip", "a") as archive:
+            archive.writestr(item, b"")
+
+        with pytest.raises(ValueError, match=message):
+            import_zoo(tmp_path / "a" / "other", tmp_path / "zoo.zip")
+        assert not (tmp_path / "a").exists() and not (tmp_path / "outside").exists()
+
+    def test_a_bomb_is_stopped_before_it_unpacks(
+        self, zoo: Zoo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(archives, "FREE", 1 << 18)
+        export_zoo(zoo, tmp_path / "zoo.zip")
+        with zipfile.ZipFile(tmp_path / "zoo.zip", "a") as archive:
+            archive.writestr(zip_member(GOOD), bytes(8 << 20))
+
+        with pytest.raises(ValueError, match="at most 100 times its"):
+            archives.unpack(tmp_path / "zoo.zip", tmp_path / "out")
+        assert sum(map(len, contents(tmp_path / "out").values())) < 1 << 18
+
+
+@pytest.mark.parametrize("name", ["zoo.zip", "zoo.tar.gz"])
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.9])
+def test_a_truncated_archive_is_named_and_nothing_is_imported(
+    zoo: Zoo, tmp_path: Path, name: str, share: float
+) -> None:
+    path = tmp_path / name
+    export_zoo(zoo, path)
+    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+
+    with pytest.raises(ValueError, match=r"archive: expected"):
+        import_zoo(tmp_path / "other", path)
+    assert not (tmp_path / "other").exists()
+
+
+def test_an_archive_without_an_index_is_refused(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        archive.writestr(GOOD, b"")
+
+    with pytest.raises(ValueError, match=r"holds no zoo\.sqlite"):
+        import_zoo(tmp_path / "other", tmp_path / "x.zip")

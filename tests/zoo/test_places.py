@@ -1,0 +1,137 @@
+"""Reading where nothing can be written: read-only folders and URLs; the index is whole, weights come on demand."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import sys
+from pathlib import Path
+
+import fsspec
+import pytest
+from tiny_zoo import about, contents, filled, flip, tensors
+
+from nnunet_iac.zoo import places, schema
+from nnunet_iac.zoo.exchange import export_zoo
+from nnunet_iac.zoo.places import FolderPlace
+from nnunet_iac.zoo.store import Zoo
+from nnunet_iac.zoo.verification import verify
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    filled(tmp_path / "zoo")
+    return (tmp_path / "zoo").as_uri()
+
+
+def test_a_url_reads_as_the_folder_does(url: str, tmp_path: Path) -> None:
+    zoo, same = Zoo(url), Zoo(tmp_path / "zoo")
+
+    assert zoo.entries() == same.entries() and zoo.entry(same.entries()[0].id) == same.entries()[0]
+    assert all(zoo.read_weights_file(e) == same.read_weights_file(e) for e in same.entries())
+    assert verify(zoo).is_fine
+
+
+def test_an_archive_is_read_without_unpacking_it(url: str, tmp_path: Path) -> None:
+    export_zoo(Zoo(url), tmp_path / "zoo.zip")
+
+    zoo = Zoo(f"zip://::{(tmp_path / 'zoo.zip').as_uri()}")
+
+    assert [zoo.read_weights(entry)["steps"].item() for entry in zoo.entries()] == [7, 7]
+
+
+def test_weights_are_fetched_when_they_are_asked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    filled(tmp_path / "zoo")
+    memory = fsspec.filesystem("memory")
+    for name, content in contents(tmp_path / "zoo").items():
+        memory.pipe(f"/shelf/{name}", content)
+    opened = []
+    original = type(memory).open
+    monkeypatch.setattr(
+        type(memory), "open", lambda self, path, *a, **k: opened.append(path) or original(self, path, *a)
+    )
+    zoo = Zoo("memory://shelf")
+
+    entry = zoo.entries()[0]
+    assert opened == ["/shelf/zoo.sqlite"]
+    zoo.read_weights(entry)
+    assert opened[1:] == [f"/shelf/weights/{entry.weights}.safetensors"]
+    memory.rm("/shelf", recursive=True)
+
+
+def test_tampered_weights_at_a_url_are_named(url: str, tmp_path: Path) -> None:
+    entry = Zoo(url).entries()[0]
+    flip(tmp_path / "zoo" / "weights" / f"{entry.weights}.safetensors")
+
+    with pytest.raises(ValueError, match=rf"file://.*{entry.weights}.*tampered"):
+        Zoo(url).read_weights(entry)
+
+
+def test_a_url_is_not_written_to(url: str, tmp_path: Path) -> None:
+    before = contents(tmp_path)
+    zoo = Zoo(url)
+
+    for action in (
+        lambda: zoo.add(about(), tensors()),
+        lambda: zoo.remove(["a"]),
+        lambda: verify(zoo, repair=True),
+        lambda: Zoo.create(url),
+    ):
+        with pytest.raises(ValueError, match="expected a folder to write to"):
+            action()
+    assert contents(tmp_path) == before
+
+
+def test_urls_that_lead_nowhere_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(FileNotFoundError, match=r"found no zoo\.sqlite in file://"):
+        Zoo(tmp_path.as_uri()).entries()
+    with pytest.raises(ValueError, match="expected a URL that fsspec reads, got 'nowhere://zoo'"):
+        Zoo("nowhere://zoo")
+    monkeypatch.setitem(sys.modules, "fsspec.core", None)
+    with pytest.raises(ValueError, match="pip install fsspec"):
+        Zoo("https://example.org/zoo")
+
+
+class TestReadOnlyFolders:
+    @pytest.fixture
+    def folder(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        """A zoo in a folder that `os.access` calls read only (modes would not keep root from writing)."""
+        filled(tmp_path)
+        monkeypatch.setattr(places.os, "access", lambda *_: False)
+        return tmp_path
+
+    def test_it_is_read_and_nothing_is_written(self, folder: Path) -> None:
+        before = contents(folder)
+
+        assert len(Zoo(folder).entries()) == 2 and verify(Zoo(folder)).is_fine
+        assert contents(folder) == before
+
+    def test_what_a_killed_writer_had_committed_to_the_log_only_is_read(self, folder: Path, tmp_path: Path) -> None:
+        copy = tmp_path / "copy"
+        copy.mkdir()
+        writer = sqlite3.connect(folder / schema.FILE)
+        writer.execute("DELETE FROM entries WHERE name = 'cube'")
+        writer.commit()
+        for name in (schema.FILE, schema.WAL):
+            shutil.copy(folder / name, copy)
+        writer.close()
+        (copy / schema.WAL).rename(copy / "aside")
+        assert [entry.name for entry in Zoo(copy).entries()] == ["tiny", "cube"], "not in the file itself"
+        (copy / "aside").rename(copy / schema.WAL)
+
+        assert [entry.name for entry in Zoo(copy).entries()] == ["tiny"]
+
+    def test_an_index_that_keeps_changing_is_not_copied(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(FolderPlace, "stamp", lambda *_: os.urandom(8))
+        monkeypatch.setattr(places.time, "sleep", lambda _: None)
+
+        with pytest.raises(OSError, match=r"expected zoo\.sqlite to stand still"):
+            Zoo(folder).entries()
+
+    def test_an_older_schema_is_migrated_in_the_copy(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        before = contents(folder)
+        monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, ("ALTER TABLE entries ADD COLUMN x TEXT",)))
+
+        assert len(Zoo(folder).entries()) == 2
+        assert contents(folder) == before
