@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -14,6 +13,7 @@ from nnunet_iac.nnunet.plans import Plans, configuration_of, derive, genotype_of
 from nnunet_iac.nnunet.probe_trainer import CASES, ProbeArm, ProbeTraining, fold_cases
 from nnunet_iac.nnunet.settings import Settings
 from nnunet_iac.nnunet.splits import GROUPS, Grouping, split_patients
+from nnunet_iac.nnunet.weight_source import sha256_of
 
 TRAININGS = "trainings"
 """Folder of nnU-Net's results in a probe's folder."""
@@ -112,7 +112,7 @@ class Probe:
             "fold": self.fold,
             "plans": self.plans["plans_name"],
             "plan": {k: v for k, v in self._planned.items() if k != "iac"},
-            "host": {"checkpoint": str(self.host), "sha256": _digest(self.host)},
+            "host": {"checkpoint": str(self.host), "sha256": sha256_of(self.host)},
             "budget": asdict(self.budget),
             "settings": settings,
             "patients": self.patients,
@@ -211,11 +211,3 @@ def _count_patients(cases: Sequence[str], grouping: Grouping) -> int:
     """Return how many patients the measurement will see: the folds of a split keep cases together, but are none."""
     known = grouping.source is not None and grouping.source.startswith(GROUPS)
     return len(grouping.patients(cases)) if known else len(cases)
-
-
-def _digest(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
