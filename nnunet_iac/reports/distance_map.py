@@ -15,7 +15,7 @@ COLOURS = "viridis_r"
 
 
 def draw_distances(values: ArrayLike, rows: Sequence[str], columns: Sequence[str], title: str, ax: Axes) -> None:
-    """Draw a cell for each pair, dark where far; a distance that is not finite stays white.
+    """Draw a cell for each pair, light for the nearest, dark for the furthest; what is not finite stays white.
 
     Args:
         values: ``(rows, columns)``.
@@ -26,8 +26,9 @@ def draw_distances(values: ArrayLike, rows: Sequence[str], columns: Sequence[str
     """
     table = np.asarray(values, dtype=float)
     table = np.where(np.isfinite(table), table, np.nan)
-    furthest = np.nanmax(table) if np.isfinite(table).any() else 1
-    image = ax.imshow(table, aspect="auto", cmap=COLOURS, norm=Normalize(0, furthest))
+    known = table[np.isfinite(table)]
+    ends = Normalize(known.min(), known.max()) if known.size else Normalize(0, 1)
+    image = ax.imshow(table, aspect="auto", cmap=COLOURS, norm=ends)
     for (row, column), value in np.ndenumerate(table):
         if np.isfinite(value):
             red, green, blue, _ = image.cmap(image.norm(value))
@@ -43,6 +44,6 @@ def draw_distances(values: ArrayLike, rows: Sequence[str], columns: Sequence[str
 
 def distances_png(values: ArrayLike, rows: Sequence[str], columns: Sequence[str], title: str) -> bytes:
     """Return the heat map as a PNG file."""
-    figure = new_figure(2.6 + 0.9 * len(columns), 1.6 + 0.5 * len(rows))
+    figure = new_figure(max(6.5, 2.6 + 0.9 * len(columns)), 1.6 + 0.5 * len(rows))
     draw_distances(values, rows, columns, title, figure.subplots())
     return png_bytes(figure)
