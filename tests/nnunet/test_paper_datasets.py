@@ -106,7 +106,11 @@ def running(
         shutil.rmtree(folder)
 
 
-@pytest.fixture(params=list(PAPER_DATASETS))
+SLOW = ("AMOS", "KiTS")
+"""One chain of many labels and one of volumes; ACDC and BraTS (phases, regions) run by default."""
+
+
+@pytest.fixture(params=[pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in PAPER_DATASETS])
 def chain(request: pytest.FixtureRequest, running: dict[str, Future[Chain]]) -> Chain:
     return running[request.param].result()
 
