@@ -62,6 +62,12 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+_SETTLED = {
+    "probe": "settled by probe",
+    "losses": "the probe cannot tell, the losses do",
+    "default": "the probe cannot tell, and without --untrained neither can the losses",
+}
+
 _ADVICE = (
     "The loss cannot tell whether no pretraining would be better: train from random weights and from the most robust "
     "checkpoint for a few epochs and give both folders with --probe."
@@ -99,7 +105,7 @@ def _sentence(decision: HybridDecision, chosen: str) -> str:
     outcome = decision.outcome
     start = chosen if decision.start == "pretrained" else decision.start
     return (
-        f"Start with: {start} (settled by {decision.settled_by}; Dice of {outcome.measurements} patients "
+        f"Start with: {start} ({_SETTLED[decision.settled_by]}; Dice of {outcome.measurements} patients "
         f"{outcome.no_pretraining:.3f} without, {outcome.pretrained:.3f} with pretraining, standard error of the "
         f"difference {outcome.standard_error:.3f})"
     )

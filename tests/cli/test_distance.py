@@ -30,7 +30,7 @@ def pool(folders: Folders, stock_plans: dict[str, Any]) -> Folders:
 
 
 def measure(*words: str, sources: tuple[str, ...] = ("993", "992", "991")) -> int:
-    return main(["distance", "-d", "990", "-s", *sources, "--images", "8", *words])
+    return main(["distance", "-d", "990", "-s", *sources, "--images", "4", *words])
 
 
 def record_of(folders: Folders, *words: str) -> dict[str, Any]:
@@ -43,7 +43,7 @@ def table_of(record: dict[str, Any]) -> dict[tuple[str, str], float]:
 
 
 def test_a_copy_is_at_0_and_sources_are_ranked(pool: Folders, capsys: pytest.CaptureFixture[str]) -> None:
-    assert measure() == 0
+    assert measure("--images", "8") == 0
 
     heading, *rows = capsys.readouterr().out.splitlines()
     assert heading == "distance to Dataset990_Tiny (label-gaussians, encoder random, 8 patches of each)"
@@ -64,7 +64,7 @@ def test_every_method_ranks_the_copy_first(pool: Folders, method: str) -> None:
 def test_the_record_has_labels_images_and_what_was_left_out(pool: Folders) -> None:
     record = record_of(pool, "--patch-size", "8", "8")
 
-    assert record["encoder"] == "random" and record["images"] == {DATASET: 8, FAR: 8, NEAR: 8, SAME: 8}
+    assert record["encoder"] == "random" and record["images"] == {DATASET: 4, FAR: 4, NEAR: 4, SAME: 4}
     row = next(row for row in record["distances"] if row["source"] == NEAR)
     assert row["source_names"] == row["target_names"] == ["shell", "box"]
     assert np.sum(row["plan"]) == pytest.approx(1) and row["source_dropped"]["rows"] == 0
@@ -72,7 +72,7 @@ def test_the_record_has_labels_images_and_what_was_left_out(pool: Folders) -> No
 
 def test_all_pairs_are_symmetric_and_0_on_the_diagonal(pool: Folders) -> None:
     picture = pool.base / "map.png"
-    values = table_of(record_of(pool, "--all-pairs", "--png", str(picture)))
+    values = table_of(record_of(pool, "--images", "8", "--all-pairs", "--png", str(picture)))
 
     names = [DATASET, FAR, NEAR, SAME]
     table = np.array([[values[row, column] for column in names] for row in names])

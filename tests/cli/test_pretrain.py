@@ -21,7 +21,7 @@ from nnunet_iac.nnunet.weights import PROVENANCE
 
 OTHER = "Dataset991_Other"
 FILES = sorted([CHECKPOINT, CURVE, PICTURE, RESULT, STATE])
-SHORT = "--epochs 2 --iterations 1 --watched 4 --full --device cpu".split()
+SHORT = "--epochs 2 --iterations 1 --watched 2 --full --device cpu".split()
 
 
 @pytest.fixture
@@ -168,7 +168,7 @@ def test_going_on_with_other_arguments_is_refused(data: Folders, capsys: pytest.
 
     for argument, given, message in (
         ("--batch-size", "3", "task.batch_size is 2 there, 3 here"),
-        ("--watched", "7", "watch.images is 4 there, 7 here"),
+        ("--watched", "7", "watch.images is 2 there, 7 here"),
         ("--kind", "ct", "watch.kind is 'mr' there, 'ct' here"),
         ("--iterations", "3", "plan.iterations is 1 there, 3 here"),
         ("-f", "all", "watch.fold is 0 there, 'all' here"),

@@ -25,7 +25,7 @@ def words(folders: Folders, stock_plans: dict[str, Any]) -> list[str]:
     for seed in (1, 2):
         paths.append(str(folders.base / f"seed{seed}.pth"))
         write_weights(Path(paths[-1]), build_network(target, seed), target, {})
-    return ["score", *paths, "-d", "990", "-c", "2d", "--images", "4"]
+    return ["score", *paths, "-d", "990", "-c", "2d", "--images", "3"]
 
 
 def test_it_prints_the_most_robust_first_and_writes_the_record(
@@ -35,7 +35,7 @@ def test_it_prints_the_most_robust_first_and_writes_the_record(
     assert main(["score", "random", *words[1:], "--json", str(record)]) == 0
 
     heading, *rows = capsys.readouterr().out.splitlines()
-    assert heading == "loss, lower is more robust; 4 patches of 4 cases of Dataset990_Tiny, kind mr"
+    assert heading == "loss, lower is more robust; 3 patches of 4 cases of Dataset990_Tiny, kind mr"
     losses = [float(row.split()[1]) for row in rows]
     assert losses == sorted(losses) and {row.split()[0] for row in rows} == {words[1], words[2], "random"}
     found = json.loads(record.read_text())
@@ -57,10 +57,10 @@ def test_every_argument_counts_but_the_batch_size(words: list[str], folders: Fol
     words += ["--margin", "1"]
     expected = losses_of(words, folders)
 
-    assert losses_of(words, folders, "--batch-size", "4") == pytest.approx(expected, abs=1e-6)
+    assert losses_of(words, folders, "--batch-size", "3") == pytest.approx(expected, abs=1e-6)
     for more in (
         "--seed 1",
-        "--images 5",
+        "--images 4",
         "--kind ct",
         "--level -2",
         "--margin 0.9",
@@ -80,7 +80,7 @@ def test_every_argument_counts_but_the_batch_size(words: list[str], folders: Fol
         (["-p", "none"], "plans: expected the file"),
         (["-f", "1"], "-f: expected a fold from 0 to 0, got 1"),
         (["--images", "1"], "an image is compared with another one"),
-        (["--batch-size", "0"], "expected at least 2 and 1, got 4 and 0"),
+        (["--batch-size", "0"], "expected at least 2 and 1, got 3 and 0"),
         (["--level", "3"], "level: expected one of the encoder's 3 levels"),
         (["--margin", "-1"], "margin: expected a finite number of at least 0, got -1.0"),
         (["--json", "nowhere/scores.json"], "--json: expected an existing folder, nowhere is none"),
@@ -130,7 +130,7 @@ def test_a_dead_encoder_is_warned_of(words: list[str], folders: Folders, capsys:
     write_weights(folders.base / "dead.pth", network, target, {})
 
     assert main(["score", str(folders.base / "dead.pth"), *words[3:]]) == 0
-    assert "0.5000  WARNING: 4 of 4 features have no direction" in capsys.readouterr().out
+    assert "0.5000  WARNING: 3 of 3 features have no direction" in capsys.readouterr().out
 
 
 def test_a_fold_is_a_number_or_all() -> None:

@@ -30,7 +30,7 @@ def files(folders: Folders, stock_plans: dict[str, Any]) -> list[str]:
 
 
 def select(*words: str) -> int:
-    return main(["select", *words, "-d", "990", "-c", "2d", "--images", "4"])
+    return main(["select", *words, "-d", "990", "-c", "2d", "--images", "2"])
 
 
 def scored(monkeypatch: pytest.MonkeyPatch, losses: dict[str, float]) -> None:
@@ -39,7 +39,7 @@ def scored(monkeypatch: pytest.MonkeyPatch, losses: dict[str, float]) -> None:
 
     def score_all(args: Any) -> Any:
         data, plan, found = original(args)
-        return data, plan, {name: Score(losses[Path(name).stem], 4, 0) for name in found}
+        return data, plan, {name: Score(losses[Path(name).stem], 2, 0) for name in found}
 
     monkeypatch.setattr(scoring, "score_all", score_all)
 
@@ -114,8 +114,12 @@ def test_a_probe_of_two_folders_settles_it(
 
 
 @pytest.mark.parametrize(
-    ("untrained", "start", "settled"),
-    [(None, "pretrained", "default"), (0.3, "pretrained", "losses"), (0.05, "no pretraining", "losses")],
+    ("untrained", "start", "settled", "words"),
+    [
+        (None, "pretrained", "default", "b.pth (the probe cannot tell, and without --untrained"),
+        (0.3, "pretrained", "losses", "b.pth (the probe cannot tell, the losses do"),
+        (0.05, "no pretraining", "losses", "no pretraining (the probe cannot tell, the losses do"),
+    ],
 )
 def test_where_the_probe_cannot_tell_the_losses_do(
     files: list[str],
@@ -123,9 +127,11 @@ def test_where_the_probe_cannot_tell_the_losses_do(
     stock_plans: dict[str, Any],
     probed: tuple[Path, Path, Path],
     monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
     untrained: float | None,
     start: str,
     settled: str,
+    words: str,
 ) -> None:
     prepared_again(folders, stock_plans)
     scored(monkeypatch, {"a": 0.2, "b": 0.1, "c": untrained or 0.0})
@@ -136,6 +142,7 @@ def test_where_the_probe_cannot_tell_the_losses_do(
 
     decision = json.loads(Path(folder).read_text())["decision"]
     assert (decision["start"], decision["settled_by"]) == (start, settled)
+    assert words in capsys.readouterr().out
 
 
 def prepared_again(folders: Folders, plans: dict[str, Any]) -> None:

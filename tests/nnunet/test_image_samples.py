@@ -72,7 +72,7 @@ def looked_at(folders: Folders, stock_plans: dict[str, Any], hidden: set[str], f
     """Read many patches while the cases that must not be looked at are marked."""
     write_prepared(folders, stock_plans, values=dict.fromkeys(hidden, MARK))
     data = prepared_data("990", "2d", fold=fold)
-    images, _ = patches(data, count=40)
+    images, _ = patches(data, count=24)
     assert images.max() < MARK and not hidden & set(data.cases)
     return data
 

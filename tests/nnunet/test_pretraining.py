@@ -201,11 +201,11 @@ def test_curve_and_record_say_what_happened(target: WeightTarget, tmp_path: Path
 
 
 def test_it_learns(target: WeightTarget, tmp_path: Path) -> None:
-    plan = replace(PLAN, epochs=5, iterations=16)
+    plan = replace(PLAN, epochs=4, iterations=14)
 
     losses = quietly(pretraining(target, tmp_path, [1 / n for n in range(1, 9)], plan)).training_losses
 
-    assert losses[-1] < 0.7 * losses[0]
+    assert losses[-1] < 0.8 * losses[0]
 
 
 def test_steps_ask_for_batch_after_batch(target: WeightTarget, tmp_path: Path) -> None:

@@ -49,6 +49,6 @@ def test_odd_tables_are_drawn(values: list[list[float]]) -> None:
 
 
 def test_the_picture_grows_with_the_names() -> None:
-    small, large = (distances_png(np.ones((n, n)), ["name"] * n, ["name"] * n, "t") for n in (6, 9))
+    small, large = (distances_png(np.ones((1, n)), ["name"], ["name"] * n, "t") for n in (6, 9))
     widths = [int.from_bytes(picture[16:20], "big") for picture in (small, large)]
     assert widths[1] > widths[0]
