@@ -1,4 +1,4 @@
-"""Dice of identity, random and searched cells: same training budget, several seeds, paired by patient.
+"""Dice of stock, identity, random and searched cells: same training budget, several seeds, paired by patient.
 
     python scripts/bench_dice.py -d 4 -c 2d --host trained --seeds 0 1 2 --json dice.json
 
@@ -7,9 +7,10 @@ this package's trainers on plans that this script derives; arms that are finishe
 goes on where it was.
 
 ``--host trained`` is the question of a user with a trained U-Net: each seed trains one host (``nnUNetTrainerIACHost``),
-and the arms start from it: ``identity`` trains it on without cells (the control), ``random`` implants random cells, the
-others search first. ``--host scratch`` trains the host inside each arm (``nnUNetTrainerIAC``). ``full search`` is the
-original: 200 epochs, nothing pruned. ``pruned search`` has the same budget, ``short search`` one of a few epochs.
+and the arms start from it: ``identity`` gives it no cells (the control), ``random`` implants random cells, the others
+search first. ``--host scratch`` trains the host inside each arm (``nnUNetTrainerIAC``); ``stock`` is nnU-Net's own
+``nnUNetTrainer`` with the same number of steps. ``full search`` is the original: 200 epochs, nothing pruned. ``pruned
+search`` has the same budget, ``short search`` one of a few epochs.
 
 The table is followed by how many times cheaper the searches were, in wall-clock, and by the pairs that answer
 questions: do searched cells differ from random ones, is a cheaper search as good as the full one?
@@ -33,19 +34,21 @@ if TYPE_CHECKING:
     from nnunet_iac.reports.comparison import Comparison, Row
     from nnunet_iac.reports.result import SearchResult
 
-HOST, CONTROL, RANDOM, FULL, PRUNED, SHORT = (
-    *("host", "identity", "random"),
+HOST, STOCK, CONTROL, RANDOM, FULL, PRUNED, SHORT = (
+    *("host", "stock", "identity", "random"),
     *("full search", "pruned search", "short search"),
 )
 TRAINERS = {
     HOST: "Host",
+    STOCK: "",
     CONTROL: "Identity",
     RANDOM: "Random",
     FULL: "FullSearch",
     PRUNED: "",
     SHORT: "",
 }
-"""What follows ``nnUNetTrainerIAC`` or ``nnUNetTrainerIACImplant``."""
+"""What follows ``nnUNetTrainerIAC`` or ``nnUNetTrainerIACImplant``; of stock nnU-Net nothing is taken from there."""
+STOCK_TRAINER = "nnUNetTrainerStockBudget"
 PAIRS = ((FULL, RANDOM), (PRUNED, RANDOM), (SHORT, RANDOM), (PRUNED, FULL), (SHORT, FULL))
 BUDGET = (
     "host.epochs=15 host.iterations=20 search.epochs=200 search.warmup_epochs=10 search.iterations=6 "
@@ -95,6 +98,8 @@ class Study:
 
     def trainer(self, arm: str) -> str:
         """Return the name of the class."""
+        if arm == STOCK:
+            return STOCK_TRAINER
         implants = self.trained_host and arm != HOST
         return f"nnUNetTrainerIAC{'Implant' if implants else ''}{TRAINERS[arm]}"
 
@@ -143,7 +148,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     runs = {(arm, seed): study.training(arm, seed, results, args.device) for arm in names for seed in study.seeds}
     failed: list[Training] = []
     # Hosts first; then the longest first, so that the last to finish are short.
-    for wave in ((HOST,), (FULL, PRUNED, SHORT, RANDOM, CONTROL)):
+    for wave in ((HOST,), (FULL, PRUNED, SHORT, RANDOM, CONTROL, STOCK)):
         waiting = [runs[arm, seed] for arm in wave if arm in names for seed in study.seeds]
         todo = [run for run in waiting if not run.is_done]
         failed += run_trainings(todo, gpus=[None] * args.jobs, environment=_environment(args.threads))
@@ -166,7 +171,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     arms = [arm for arm in TRAINERS if arm != HOST]
-    parser.add_argument("--arms", nargs="+", default=arms, choices=arms)
+    parser.add_argument("--arms", nargs="+", choices=arms, help="default: all; stock only with --host scratch")
     parser.add_argument("--jobs", type=int, default=3, help="runs at a time")
     parser.add_argument("--threads", type=int, default=1, help="threads of each run")
     parser.add_argument("--budget", nargs="+", default=[], metavar="KEY=VALUE", help=f"over {' '.join(BUDGET)}")
@@ -177,7 +182,10 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--hosts", metavar="TAG", help="take the trained hosts of an earlier study")
     parser.add_argument("--margin", type=float, default=0.5, help="Dice points that would not matter")
     parser.add_argument("--json", help="write the figures to this file")
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if args.host == "trained" and STOCK in (args.arms or []):
+        parser.error("--arms stock: expected --host scratch with it, got trained; a trained host is the stock network")
+    return args
 
 
 def _study(args: argparse.Namespace) -> Study:
@@ -190,7 +198,7 @@ def _study(args: argparse.Namespace) -> Study:
         plans=args.plans,
         trained_host=args.host == "trained",
         seeds=args.seeds,
-        arms=args.arms,
+        arms=args.arms or [arm for arm in TRAINERS if arm not in (HOST, *([STOCK] if args.host == "trained" else []))],
         budget=[*BUDGET, *args.budget],
         short=[*SHORT_BUDGET, *args.short],
         batch_size=args.batch_size,
@@ -204,7 +212,8 @@ def _environment(threads: int) -> dict[str, str]:
     from nnunet_iac.cli.trainers import trainers_folder
 
     programs = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    fixed = {"PATH": programs, "nnUNet_extTrainer": str(trainers_folder()), "OMP_NUM_THREADS": str(threads)}
+    trainers = os.pathsep.join([str(trainers_folder()), str(Path(__file__).resolve().parent / "stock")])
+    fixed = {"PATH": programs, "nnUNet_extTrainer": trainers, "OMP_NUM_THREADS": str(threads)}
     return {**os.environ, **fixed, "nnUNet_n_proc_DA": "1", "nnUNet_def_n_proc": "2"}
 
 
