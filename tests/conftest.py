@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
+
+# Before torch is imported: each of pytest's processes would take a thread for every core, and so would what they start.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 from nnunet_folders import DATASET, Folders

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 from commands import REPOSITORY
 from nnunet_folders import DATASET, Folders
 from nnunetv2.training.logging.nnunet_logger import MetaLogger
@@ -54,14 +52,6 @@ def continued(finished: Folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     shutil.copytree(finished.base, base)
     enter(base, monkeypatch)
     return Folders(base)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def enter(base: Path, patch: pytest.MonkeyPatch) -> None:
