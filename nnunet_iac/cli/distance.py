@@ -8,7 +8,7 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nnunet_iac.cli.score import add_device_argument, check_folder, device_of
+from nnunet_iac.cli.arguments import add_device_argument, check_folder, device_of
 
 if TYPE_CHECKING:
     from nnunet_iac.nnunet.encoders import ImageEncoder

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nnunet_iac.cli.score import add_device_argument, device_of, fold
+from nnunet_iac.cli.arguments import add_device_argument, device_of, fold
 
 if TYPE_CHECKING:
     from nnunet_iac.nnunet.image_samples import PreparedData
@@ -61,13 +61,14 @@ def run(args: argparse.Namespace) -> int:
         FileNotFoundError: if a data set, a folder or its images are missing.
         FileExistsError: if the folder has a pretraining, and neither ``--c`` nor ``--overwrite`` was given.
         ValueError: for bad arguments or plans.
+        TimeoutError: if another process pretrains in the folder.
         FloatingPointError: if a loss is not finite.
     """
     import torch
 
     from nnunet_iac.nnunet.image_samples import prepared_data
     from nnunet_iac.nnunet.pretraining import Pretraining
-    from nnunet_iac.nnunet.pretraining_state import remove_files
+    from nnunet_iac.nnunet.pretraining_state import alone_in, remove_files
     from nnunet_iac.nnunet.weights import read_weight_target
 
     device = device_of(args.device)
@@ -78,14 +79,15 @@ def run(args: argparse.Namespace) -> int:
     watch = _watch(args, data, batch_size, device)
     folder = _folder(args, data)
     pretraining = Pretraining(target, task, plan, watch, folder, torch.device(device))
-    if args.overwrite:
-        remove_files(folder)
-    if args.resume:
-        found = pretraining.resume()
-        print(f"going on after epoch {pretraining.epoch}" if found else f"nothing to go on with in {folder}: a start")
-    print(f"pretraining on {device}: {batch_size} patches a step, watched on {args.watched} of {data.dataset}")
-    result = pretraining.run(lambda text: print(text, flush=True))
-    _draw(folder, result)
+    with alone_in(folder):
+        if args.overwrite:
+            remove_files(folder)
+        if args.resume:
+            went_on = pretraining.resume()
+            print(f"going on after epoch {pretraining.epoch}" if went_on else f"nothing to go on with in {folder}")
+        print(f"pretraining on {device}: {batch_size} patches a step, watched on {args.watched} of {data.dataset}")
+        result = pretraining.run(lambda text: print(text, flush=True))
+        _draw(folder, result)
     _say(args, folder, result, plan, task)
     return 0
 

@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nnunet_iac.cli.arguments import fold
+
 if TYPE_CHECKING:
     from nnunet_iac.nnunet.probe_plan import Probe
 
@@ -19,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the host, the budget, the margin and the output."""
     parser.add_argument("-d", dest="dataset", required=True, help="data set id or name")
     parser.add_argument("-c", dest="configuration", required=True, help="configuration, such as 2d or 3d_fullres")
-    parser.add_argument("-f", dest="fold", required=True, type=_fold, help="fold of the host; its validation is unused")
+    parser.add_argument("-f", dest="fold", required=True, type=fold, help="fold of the host; its validation is unused")
     parser.add_argument("-p", dest="plans", default="nnUNetPlans", help="plans of the host (default: %(default)s)")
     parser.add_argument(
         "--host", type=Path, metavar="CHECKPOINT", help="the host (default: the finished training of these plans)"
@@ -94,12 +96,6 @@ def _row(arm: str, found: dict[str, Any]) -> tuple[str, ...]:
         interval = f"[{difference['low']:+.2f}, {difference['high']:+.2f}]"
     seeds = ", ".join(f"{one:+.2f}" for one in difference["of_seeds"])
     return (*start, f"{difference['difference']:+.2f} {interval}", seeds, end)
-
-
-def _fold(text: str) -> int | str:
-    if text == "all" or text.isdecimal():
-        return text if text == "all" else int(text)
-    raise argparse.ArgumentTypeError(f"expected a number from 0 or all, got {text!r}")
 
 
 def _check(args: argparse.Namespace) -> None:

@@ -6,7 +6,6 @@ normalisation, spacing and patch size, every patch with foreground in it where t
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from nnunet_iac.nnunet.batches import make_batch
 from nnunet_iac.nnunet.label_set import read_object
 from nnunet_iac.nnunet.plans import Plans, configuration_of, plans_path, preprocessed_folder, read_plans
-from nnunet_iac.nnunet.splits import FOLDS, SPLITS, find_grouping, patient_folds
+from nnunet_iac.nnunet.splits import FOLDS, SPLITS, find_grouping, patient_folds, read_splits
 
 SAMPLE_STREAM = 4
 """Number of the batch stream; trainings and searches use the ones before."""
@@ -188,7 +187,7 @@ def _present_cases(folder: Path) -> list[str]:
 
 def _training_cases(base: Path, cases: Sequence[str], fold: int) -> list[str]:
     path = base / SPLITS
-    splits = _read_training_sides(path) if path.is_file() else _split(base, cases)
+    splits = [fold["train"] for fold in read_splits(path)] if path.is_file() else _split(base, cases)
     if not 0 <= fold < len(splits):
         raise ValueError(f"-f: expected a fold from 0 to {len(splits) - 1}, got {fold}")
     found = set(splits[fold]) & set(cases)
@@ -198,16 +197,6 @@ def _training_cases(base: Path, cases: Sequence[str], fold: int) -> list[str]:
             "preprocess the data set again, or correct the file"
         )
     return sorted(found)
-
-
-def _read_training_sides(path: Path) -> list[list[str]]:
-    try:
-        return [[str(case) for case in fold["train"]] for fold in json.loads(path.read_text(encoding="utf-8"))]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(
-            f'{SPLITS}: expected a list of folds with "train" in {path}, got a damaged file ({error!r}); delete it to '
-            "get a new split"
-        ) from error
 
 
 def _split(base: Path, cases: Sequence[str]) -> list[list[str]]:

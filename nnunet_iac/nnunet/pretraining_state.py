@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 
 from nnunet_iac.atomic import replacing
 
@@ -22,7 +24,31 @@ STATE, CURVE, RESULT, CHECKPOINT, PICTURE = (
 
 FILES = (STATE, CHECKPOINT, RESULT, CURVE, PICTURE)
 
+LOCK = "pretraining.lock"
+
 SCHEMA = 1
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Hold a folder while a pretraining writes to it; the operating system frees that of a process that dies.
+
+    Raises:
+        TimeoutError: at once, if another process holds it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(str(folder / LOCK))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise TimeoutError(
+            f"-o: expected a folder that no other process pretrains in, {folder} is held by one; wait for it, or give "
+            "another folder"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def write_state(folder: Path, identity: Mapping[str, Any], content: Mapping[str, Any]) -> None:

@@ -128,7 +128,7 @@ def ensure_splits(folder: Path, grouping: Grouping, fold: int | str, log: Callab
             write_json(path, patient_folds(list(grouping.patient), grouping))
             log(f"Wrote {path}: cross-validation by patient, as {grouping.source} says.")
         return
-    splits = _read_splits(path)
+    splits = read_splits(path)
     torn = torn_patients(splits[int(fold)], grouping) if int(fold) < len(splits) else []
     if torn:
         log(
@@ -169,18 +169,26 @@ def _is_list_of_names(value: object) -> bool:
 
 
 def _custom_folds(path: Path, cases: Sequence[str]) -> dict[str, str] | None:
-    splits = _read_splits(path)
+    splits = read_splits(path)
     if len(cases) >= 5 and splits == generate_crossval_split(sorted(cases), seed=12345, n_splits=5):
         return None
     fold_of = {case: f"fold {i}" for i, split in enumerate(splits) for case in split["val"]}
     return {case: fold_of.get(case, case) for case in cases}
 
 
-def _read_splits(path: Path) -> list[dict[str, list[str]]]:
+def read_splits(path: Path) -> list[dict[str, list[str]]]:
+    """Return the folds of a ``splits_final.json``, each with the cases of its sides ``train`` and ``val``.
+
+    Raises:
+        ValueError: if the file is damaged.
+    """
     try:
         splits = json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{SPLITS}: expected JSON in {path} ({error}); delete it to get a new split") from error
     if not isinstance(splits, list) or not all(_is_fold(fold) for fold in splits):
-        raise ValueError(f'{SPLITS}: expected a list of folds with "train" and "val" in {path}, got something else')
+        raise ValueError(
+            f'{SPLITS}: expected a list of folds with "train" and "val" in {path}, got something else; delete it to get '
+            "a new split"
+        )
     return splits

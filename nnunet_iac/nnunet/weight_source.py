@@ -86,7 +86,7 @@ def read_weight_source(path: Path, plans: Path | None = None, configuration: str
     if not isinstance(found, dict) or not isinstance(found.get("configurations"), dict) or configuration is None:
         raise ValueError(
             f"checkpoint: expected one that carries its plans and configuration, got none in {path}; "
-            "give --source-plans and --source-configuration"
+            "nnunet-iac transfer takes them with --source-plans and --source-configuration"
         )
     weights = {stock_key(key): value for key, value in checkpoint["network_weights"].items()}
     architecture = _architecture(found, configuration, path)
@@ -151,7 +151,7 @@ def _check(
     except (KeyError, TypeError, AttributeError, AssertionError, IndexError, StopIteration) as error:
         raise ValueError(
             f"checkpoint: expected the network of its plans, found none such in {path} ({error!r}); "
-            "give a checkpoint of nnU-Net, with --source-plans if those inside are not its own"
+            "give a checkpoint of nnU-Net, or transfer it with --source-plans if those inside are not its own"
         ) from error
     problems = [f"{key} is missing" for key in expected if key not in weights] + [
         f"{key}: expected {tuple(value.shape)}, got {tuple(weights[key].shape)}"
@@ -161,7 +161,7 @@ def _check(
     if problems:
         raise ValueError(
             f"checkpoint: expected the network of its plans, got {len(problems)} tensor(s) that differ in {path}: "
-            f"{'; '.join(problems[:3])}. Give its own plans with --source-plans"
+            f"{'; '.join(problems[:3])}. nnunet-iac transfer takes its own plans with --source-plans"
         )
     broken = [key for key in expected if not bool(torch.isfinite(weights[key]).all())]
     if broken:

@@ -16,11 +16,11 @@ from prepared_datasets import CASES, REGIONS, write_json, write_prepared
 from nnunet_iac.cli.main import main
 from nnunet_iac.nnunet.hosts import read_checkpoint
 from nnunet_iac.nnunet.pretraining import Pretraining
-from nnunet_iac.nnunet.pretraining_state import CHECKPOINT, CURVE, PICTURE, RESULT, STATE
+from nnunet_iac.nnunet.pretraining_state import CHECKPOINT, CURVE, LOCK, PICTURE, RESULT, STATE, alone_in
 from nnunet_iac.nnunet.weights import PROVENANCE
 
 OTHER = "Dataset991_Other"
-FILES = sorted([CHECKPOINT, CURVE, PICTURE, RESULT, STATE])
+FILES = sorted([CHECKPOINT, CURVE, LOCK, PICTURE, RESULT, STATE])
 SHORT = "--epochs 2 --iterations 1 --watched 2 --full --device cpu".split()
 
 
@@ -147,6 +147,14 @@ def test_going_on_where_nothing_is_starts(data: Folders, capsys: pytest.CaptureF
     assert "nothing to go on with in" in capsys.readouterr().out
 
 
+def test_two_processes_do_not_pretrain_in_one_folder(data: Folders, capsys: pytest.CaptureFixture[str]) -> None:
+    with alone_in(default_folder(data)):
+        assert pretrain("--overwrite") == 2
+
+    assert "expected a folder that no other process pretrains in" in capsys.readouterr().err
+    assert not (default_folder(data) / STATE).exists() and pretrain("--overwrite") == 0
+
+
 def test_a_pretraining_is_not_overwritten_unless_that_is_wanted(
     data: Folders, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -201,7 +209,7 @@ def test_a_mistake_is_one_message(
 
     error = capsys.readouterr().err
     assert error.startswith("nnunet-iac pretrain: ") and message in error and "Traceback" not in error
-    assert not list(default_folder(data).glob("*")), "nothing was written"
+    assert {path.name for path in default_folder(data).glob("*")} <= {LOCK}, "nothing was written"
 
 
 def test_a_target_without_training_cases_is_an_error(data: Folders, capsys: pytest.CaptureFixture[str]) -> None:

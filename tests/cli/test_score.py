@@ -11,8 +11,8 @@ import pytest
 from nnunet_folders import Folders
 from prepared_datasets import CASES, write_json, write_prepared
 
+from nnunet_iac.cli.arguments import fold
 from nnunet_iac.cli.main import main
-from nnunet_iac.cli.score import fold
 from nnunet_iac.nnunet.weights import build_network, read_weight_target, write_weights
 
 
