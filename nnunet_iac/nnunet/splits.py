@@ -188,7 +188,7 @@ def read_splits(path: Path) -> list[dict[str, list[str]]]:
         raise ValueError(f"{SPLITS}: expected JSON in {path} ({error}); delete it to get a new split") from error
     if not isinstance(splits, list) or not all(_is_fold(fold) for fold in splits):
         raise ValueError(
-            f'{SPLITS}: expected a list of folds with "train" and "val" in {path}, got something else; delete it to get '
-            "a new split"
+            f'{SPLITS}: expected a list of folds with "train" and "val" in {path}, got something else; delete it to '
+            "get a new split"
         )
     return splits

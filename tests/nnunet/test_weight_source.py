@@ -45,9 +45,7 @@ def test_a_checkpoint_of_nnunet_says_what_it_is(checkpoint: Path) -> None:
 
 def test_plans_beside_it_serve_where_it_carries_none(checkpoint: Path, folders: Folders) -> None:
     change(checkpoint, init_args=None)
-    with pytest.raises(
-        ValueError, match=r"expected one that carries its plans .* transfer takes them with --source-plans"
-    ):
+    with pytest.raises(ValueError, match=r"expected one that carries its plans .* takes them with --source-plans"):
         read_weight_source(checkpoint)
 
     source = read_weight_source(checkpoint, folders.preprocessed / "nnUNetPlans.json", "2d")
