@@ -108,7 +108,9 @@ class ProbeTraining:
         # Read back by the trainer as that of an interrupted run: it has no host to look for.
         save_host_source(self.folder, HostSource(str(host), 0, False, f"weights of {host}"))
         with (self.folder / LOG).open("a", encoding="utf-8") as log, redirect_stdout(log), results_in(self.results):
-            trainer = _make(TRAINERS[self.arm], self.plans, self.configuration, self.fold, self.dataset_json, device)
+            trainer = make_trainer(
+                TRAINERS[self.arm], self.plans, self.configuration, self.fold, self.dataset_json, device
+            )
             maybe_load_checkpoint(trainer, True, False)
             trainer.run_training()
             trainer.perform_actual_validation()
@@ -123,7 +125,7 @@ def fold_cases(
     """
     with tempfile.TemporaryDirectory() as folder, results_in(Path(folder)), open(os.devnull, "w") as null:
         with redirect_stdout(null):
-            trainer = _make(IACTrainer, plans, configuration, fold, dataset_json, torch.device("cpu"))
+            trainer = make_trainer(IACTrainer, plans, configuration, fold, dataset_json, torch.device("cpu"))
             trainer.dataset_class = infer_dataset_class(trainer.preprocessed_dataset_folder)
             return sorted(trainer.do_split()[0]), patients_of(trainer)
 
@@ -142,14 +144,17 @@ def results_in(folder: Path) -> Iterator[None]:
             os.environ["nnUNet_results"] = before
 
 
-def _make(
+def make_trainer(
     kind: type[IACTrainer],
     plans: Plans,
     configuration: str,
     fold: int | str,
     dataset_json: Mapping[str, Any],
     device: torch.device,
+    *,
+    resume: bool = True,
 ) -> Any:
+    """Make a trainer that nnU-Net's commands do not find by name; ``resume`` is their ``--c``."""
     # nnU-Net takes the key out again, and annotates the fold as a number though it takes "all" too.
-    arguments: dict[str, Any] = {"plans": {**plans, "continue_training": True}, "fold": fold}
+    arguments: dict[str, Any] = {"plans": {**plans, "continue_training": resume}, "fold": fold}
     return kind(configuration=configuration, dataset_json=dict(dataset_json), device=device, **arguments)

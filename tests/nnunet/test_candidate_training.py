@@ -1,0 +1,132 @@
+"""A zoo's sub-network on another data set: its start, and the short training that judges it."""
+
+from __future__ import annotations
+
+import multiprocessing
+from multiprocessing.pool import ThreadPool
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from nnunet_folders import Folders
+from tiny_dataset import Killed, kill_at
+
+from nnunet_iac.nnunet import candidate_training
+from nnunet_iac.nnunet.candidate_training import CandidateTraining, best_candidate
+from nnunet_iac.nnunet.label_set import read_object
+from nnunet_iac.nnunet.plans import configuration_of, read_plans
+from nnunet_iac.nnunet.retrieved_start import RetrievedStart, retrieved_start
+from nnunet_iac.nnunet.trainers import IACTrainer
+from nnunet_iac.nnunet.weights import write_weights
+from nnunet_iac.zoo.entry import Description, Entry, entry_of
+from nnunet_iac.zoo.subnetwork import Subnetwork, extract
+from nnunet_iac.zoo.supernet import ElasticUNet
+
+CPU = torch.device("cpu")
+HELD_OUT = ("patient0_a", "patient1_b")
+TRAINING = ("patient2_a", "patient2_b", "patient3_a")
+
+
+@pytest.fixture
+def dataset(tiny: Folders, monkeypatch: pytest.MonkeyPatch) -> Folders:
+    """The tiny data set; nnU-Net validates in threads, which start at once."""
+    monkeypatch.setattr(multiprocessing, "get_context", lambda *_: SimpleNamespace(Pool=ThreadPool))
+    return tiny
+
+
+def source(folders: Folders, channels: int = 3) -> tuple[Entry, Subnetwork]:
+    """A supernet of the tiny plan for images of three channels, and its smallest sub-network."""
+    plans = read_plans(folders.preprocessed / "tiny.json")
+    torch.manual_seed(1)
+    supernet = ElasticUNet(configuration_of(plans, "2d")["architecture"], channels, 2, multiple=4)
+    about = Description(
+        kind="supernet",
+        name="s",
+        dataset="Dataset001_Other",
+        plans=plans,
+        configuration="2d",
+        trainer="test",
+        channels=tuple("rgb"[:channels]),
+        spacing=(1, 1),
+        patch_size=(32, 32),
+    )
+    entry = entry_of(about, weights="0" * 64, weights_bytes=0, parameters=0)
+    return entry, extract(supernet, supernet.space.smallest)
+
+
+def start(folders: Folders, name: str = "retrieved_1") -> RetrievedStart:
+    plans = read_plans(folders.preprocessed / "tiny.json")
+    return retrieved_start(*source(folders), plans, "2d", read_object(folders.preprocessed / "dataset.json"), name=name)
+
+
+def training(folders: Folders, name: str = "retrieved_1", **more: Any) -> CandidateTraining:
+    found = start(folders, name)
+    folders.results.mkdir(exist_ok=True)
+    path = folders.results / f"{name}.pth"
+    write_weights(path, found.network, found.target, {})
+    arguments: dict[str, Any] = {"iterations": 2, "seed": 0, "results": folders.base / "candidates", **more}
+    return CandidateTraining(name, found.target, path, 0, TRAINING, HELD_OUT, **arguments)
+
+
+def test_the_start_has_the_source_s_widths_and_weights_and_the_target_s_plan(tiny: Folders) -> None:
+    found = start(tiny)
+
+    planned = configuration_of(read_plans(tiny.preprocessed / "tiny.json"), "2d")
+    derived = configuration_of(found.target.plans, "2d")
+    assert {k: v for k, v in derived.items() if k != "architecture"} == {
+        k: v for k, v in planned.items() if k != "architecture"
+    }
+    assert derived["architecture"]["arch_kwargs"]["features_per_stage"] == [4, 4, 8]
+    assert found.target.plans["derived_from"] == "tiny" and found.target.plans["plans_name"] == "retrieved_1"
+    own, given = found.network.state_dict(), source(tiny)[1].network.state_dict()
+    second = "encoder.stages.1.0.convs.0.conv.weight"
+    assert torch.equal(own[second], given[second])
+    first = "encoder.stages.0.0.convs.0.conv.weight"
+    assert own[first].shape[1] == 1 and given[first].shape[1] == 3, "one channel instead of three"
+
+
+def test_a_candidate_is_judged_on_patients_that_nobody_trained_on(
+    dataset: Folders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[list[str], list[str]]] = []
+    original = candidate_training.CandidateTrainer.do_split
+    monkeypatch.setattr(
+        candidate_training.CandidateTrainer, "do_split", lambda self: asked.append(original(self)) or asked[-1]
+    )
+    candidate = training(dataset)
+
+    dice = candidate.dice(CPU)
+
+    assert 0 <= dice <= 100 and {tuple(t) for t, _ in asked} == {TRAINING}
+    masks = sorted(p.name for p in (candidate.folder / "validation").glob("*.nii.gz"))
+    assert masks == [f"{case}.nii.gz" for case in HELD_OUT]
+    assert not list(dataset.results.glob("Candidate*")), "nothing is written where users look for models"
+
+
+def test_a_finished_training_is_not_repeated_and_an_interrupted_one_goes_on(
+    dataset: Folders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    candidate = training(dataset)
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        kill_at(patch, IACTrainer, "perform_actual_validation", 1)
+        candidate.dice(CPU)
+    weights = (candidate.folder / "checkpoint_final.pth").read_bytes()
+
+    dice = candidate.dice(CPU)
+
+    assert (candidate.folder / "checkpoint_final.pth").read_bytes() == weights, "it was trained already"
+    monkeypatch.setattr(IACTrainer, "run_training", None)
+    assert candidate.dice(CPU) == dice
+
+
+def test_the_best_is_kept_and_of_equal_ones_the_nearer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    dice = {"a": 50.0, "b": 70.0, "c": 70.0}
+    monkeypatch.setattr(CandidateTraining, "dice", lambda self, _: dice[self.name])
+    trainings = {
+        place: CandidateTraining(name, Any, tmp_path, 0, (), (), 1, 0, tmp_path)  # type: ignore[arg-type]
+        for place, name in enumerate("acb", start=1)
+    }
+
+    assert best_candidate(trainings, CPU) == (2, {1: 50.0, 2: 70.0, 3: 70.0})
