@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from nnunet_folders import Folders
-from tiny_dataset import Killed, kill_at
+from tiny_dataset import Killed, equal, final_weights, kill_at
 
 from nnunet_iac.nnunet import candidate_training
 from nnunet_iac.nnunet.candidate_training import CandidateTraining, best_candidate
@@ -112,11 +112,11 @@ def test_a_finished_training_is_not_repeated_and_an_interrupted_one_goes_on(
     with monkeypatch.context() as patch, pytest.raises(Killed):
         kill_at(patch, IACTrainer, "perform_actual_validation", 1)
         candidate.dice(CPU)
-    weights = (candidate.folder / "checkpoint_final.pth").read_bytes()
+    weights = final_weights(candidate.folder)
 
     dice = candidate.dice(CPU)
 
-    assert (candidate.folder / "checkpoint_final.pth").read_bytes() == weights, "it was trained already"
+    assert equal(final_weights(candidate.folder), weights), "it was trained already"
     monkeypatch.setattr(IACTrainer, "run_training", None)
     assert candidate.dice(CPU) == dice
 
