@@ -42,12 +42,12 @@ def test_wheel_holds_trainers_and_type_marker(tmp_path: Path) -> None:
 
 def test_trainers_folder_holds_one_class_for_each_file() -> None:
     for path in trainers_folder().glob("nnUNet*.py"):
-        found = rf"class {path.stem}\((IAC|Baseline|PretrainedEncoder)Trainer\):"
+        found = rf"class {path.stem}\((IAC|Baseline|PretrainedEncoder|Retrieved)Trainer\):"
         assert re.search(found, path.read_text(encoding="utf-8"))
 
 
 def test_readme_lists_every_trainer() -> None:
-    named = set(re.findall(r"`(nnUNetTrainer(?:IAC|Attention|Dense|Pretrained)\w*)`", README))
+    named = set(re.findall(r"`(nnUNetTrainer(?:IAC|Attention|Dense|Pretrained|MedNNS)\w*)`", README))
     assert named == {p.stem for p in (ROOT / "trainers").glob("nnUNet*.py")}
 
 

@@ -1,0 +1,111 @@
+"""``nnUNetTrainerMedNNS``: a stock training of the depths, widths and weights that ``nnunet-iac retrieve`` chose."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from nnunet_iac.nnunet.hosts import read_checkpoint, results_folder
+from nnunet_iac.nnunet.plans import DERIVED_FROM, Plans
+from nnunet_iac.nnunet.trainers import IACTrainer
+
+START, RECORD = "checkpoint_retrieved.pth", "retrieval.json"
+"""In the folder of a retrieval: the weights to start from (none for an outlier), and how they were chosen."""
+
+SCHEMA = 1
+
+
+class RetrievedTrainer(IACTrainer):
+    """Trains for ``host.epochs``, as ``nnUNetTrainerIACHost`` does, from what was retrieved for these very plans.
+
+    A target that is no relative of any source starts from nnU-Net's own initialisation, and the log says so. Weights
+    given with ``-pretrained_weights`` come on top and win. Where a checkpoint of this training is loaded (``--c``,
+    ``--val``), nothing else is looked for.
+    """
+
+    _restoring = False
+
+    def initialize(self) -> None:
+        """Build the network and load the start.
+
+        Raises:
+            FileNotFoundError: if nothing was retrieved for these plans.
+            ValueError: if a file is damaged, or the start is of another architecture.
+        """
+        super().initialize()
+        if not self._restoring:
+            folder = find_retrieval(results_folder(), self.plans_manager.plans, self.configuration_name)
+            self._start_from(folder, read_record(folder))
+
+    def load_checkpoint(self, filename_or_checkpoint: dict | str) -> None:
+        """Load a checkpoint of this training; it has trained weights."""
+        self._restoring = True
+        super().load_checkpoint(filename_or_checkpoint)
+
+    def _start_from(self, folder: Path, record: dict[str, Any]) -> None:
+        if record["fold"] not in ("all", self.fold) and self.fold != "all":
+            self.print_to_log_file(
+                f"NOTE: retrieved by the training images of fold {record['fold']}; validation images of fold "
+                f"{self.fold} may be among them (no training saw them, the choice did)."
+            )
+        if record["outlier"]:
+            self.print_to_log_file(f"Start: nnU-Net's own initialisation. {record['why']}")
+            return
+        path = folder / START
+        weights = read_checkpoint(path, self.device)["network_weights"]
+        try:
+            self.cell_network.load_state_dict(weights)
+        except RuntimeError as error:  # torch's answer to other keys and shapes
+            raise ValueError(
+                f"start: expected the architecture of the plans, got another one in {path} "
+                f"({str(error).splitlines()[-1].strip()}); retrieve for these plans again with nnunet-iac retrieve"
+            ) from error
+        self._fresh_host = self.cell_network.host_digest()
+        self.print_to_log_file(f"Start: {record['why']} Weights of {path}")
+
+
+def retrieval_folder(results: Path, dataset: str, plans_name: str, configuration: str) -> Path:
+    """Return where ``nnunet-iac retrieve`` writes what it found for the plans that it makes.
+
+    Example:
+        >>> retrieval_folder(Path("results"), "Dataset501_ACDC", "nnUNetPlans_retrieved", "2d").as_posix()
+        'results/Dataset501_ACDC/retrieval__nnUNetPlans_retrieved__2d'
+    """
+    return results / dataset / f"retrieval__{plans_name}__{configuration}"
+
+
+def find_retrieval(results: Path, plans: Plans, configuration: str) -> Path:
+    """Return the folder of the retrieval for these plans, or for those that they were derived from.
+
+    Raises:
+        FileNotFoundError: if there is none; the message says what to run.
+    """
+    names = [plans["plans_name"], *([plans[DERIVED_FROM]] if DERIVED_FROM in plans else [])]
+    folders = [retrieval_folder(results, plans["dataset_name"], name, configuration) for name in names]
+    for folder in folders:
+        if (folder / RECORD).is_file():
+            return folder
+    raise FileNotFoundError(
+        f"retrieval: expected one in {[str(folder) for folder in folders]}, found none; run nnunet-iac retrieve -d "
+        f"{plans['dataset_name']} -c {configuration} and train the plans that it writes with -p"
+    )
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """Return what ``nnunet-iac retrieve`` wrote.
+
+    Raises:
+        ValueError: if the record is damaged or of another version.
+    """
+    path = folder / RECORD
+    try:
+        record = dict(json.loads(path.read_text(encoding="utf-8")))
+        version, _ = record["schema"], (record["outlier"], record["why"], record["fold"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{path}: expected the record of a retrieval, got a damaged file ({error!r}); retrieve again"
+        ) from error
+    if version != SCHEMA:
+        raise ValueError(f"{path}: expected version {SCHEMA} of a retrieval, got {version}; retrieve again")
+    return record
