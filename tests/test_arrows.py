@@ -23,7 +23,8 @@ ALLOWED = {
     "similarity": {"similarity", "atomic"},
     "robustness": {"robustness"},
     "zoo": {"zoo", "cells", "similarity", "atomic"},
-    "nnunet": {"cells", "search", "similarity", "robustness", "zoo", "statistics", "nnunet", "atomic"},
+    "metaspace": {"metaspace", "zoo", "similarity", "atomic"},
+    "nnunet": {"cells", "search", "similarity", "robustness", "zoo", "metaspace", "statistics", "nnunet", "atomic"},
     "reports": {"reports", "cells", "statistics", "atomic"},
     "trainers": {"nnunet"},
 }
@@ -37,6 +38,7 @@ FORBIDDEN = {
     "similarity": {"nnunetv2", "SimpleITK", "batchgenerators"},
     "robustness": {"nnunetv2", "SimpleITK", "batchgenerators"},
     "zoo": {"nnunetv2", "SimpleITK", "batchgenerators"},
+    "metaspace": {"nnunetv2", "SimpleITK", "batchgenerators"},
     "reports": {"nnunetv2", "torch"},
     "cli": {"nnunetv2", "torch", "matplotlib", "SimpleITK"},
     ".": {"nnunetv2", "torch"},

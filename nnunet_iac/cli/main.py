@@ -10,7 +10,7 @@ from typing import Protocol, cast
 
 COMMANDS = (
     *("trainers", "doctor", "configure", "report", "compare", "probe"),
-    *("distance", "pretrain", "score", "select", "transfer", "zoo", "demo"),
+    *("distance", "pretrain", "score", "select", "transfer", "zoo", "retrieve", "demo"),
 )
 """Names of the sub-commands; each is a module of :mod:`nnunet_iac.cli` with the same name."""
 

@@ -7,12 +7,21 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from nnunet_iac.cli import zoo_audit, zoo_build, zoo_extract, zoo_fit
 
 if TYPE_CHECKING:
+    from nnunet_iac.zoo.entry import Description
     from nnunet_iac.zoo.store import Added
 
-HELP = "keep trained networks with scores and provenance: add, list, show, verify, export, import, remove, extract"
+HELP = (
+    "keep trained networks with scores and provenance: add, list, show, verify, export, import, remove, extract; train "
+    "supernets for it: build, audit; learn which suits a data set: fit"
+)
+
+WRITING = ("add", "import", "remove", "build", "fit")
+"""Actions that need a folder; the others read URLs too."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     def action(name: str, text: str) -> argparse.ArgumentParser:
         child = actions.add_parser(name, help=text, description=text)
-        where = "folder" if name in ("add", "import", "remove") else "folder, or any URL that fsspec reads"
+        where = "folder" if name in WRITING else "folder, or any URL that fsspec reads"
         child.add_argument("--zoo", required=True, metavar="DIR", help=where)
         return child
 
@@ -41,11 +50,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     take.add_argument("ids", nargs="*", metavar="ID", help="default: all")
     take.add_argument("--replace", action="store_true", help="take over scores and facts of entries that are there")
     action("remove", "delete entries").add_argument("ids", nargs="+", metavar="ID", help="or the start of it")
-    _declare_extract(action("extract", "write an entry as a checkpoint of nnU-Net, for -pretrained_weights"))
+    zoo_extract.add_arguments(action("extract", zoo_extract.HELP))
+    zoo_build.add_arguments(action("build", zoo_build.HELP))
+    zoo_audit.add_arguments(action("audit", zoo_audit.HELP))
+    zoo_fit.add_arguments(action("fit", zoo_fit.HELP))
 
 
 def _declare_add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="of a fold, or of a model (all folds)")
+    parser.add_argument(
+        "--searches",
+        action="store_true",
+        help="add the searches of cells in these folders, with features of their data sets: nnUNetTrainerIACTransfer",
+    )
     parser.add_argument("--licence", metavar="TEXT", help="of the weights, such as CC-BY-4.0")
     parser.add_argument("--name", metavar="TEXT", help="for people (default: as nnU-Net names the folder)")
     parser.add_argument("--replace", action="store_true", help="if a network is there: take over scores and licence")
@@ -57,15 +74,6 @@ def _declare_list(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-d", "--dataset", metavar="DATASET", help="only those of a data set, by id or name")
     parser.add_argument("--kind", metavar="KIND", help="only entries of a kind, such as network")
     parser.add_argument("--json", action="store_true", help="as JSON, one object for each entry")
-
-
-def _declare_extract(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("id", metavar="ID", help="or the start of it")
-    parser.add_argument("-o", dest="output", required=True, type=Path, metavar="FILE", help="checkpoint (.pth)")
-    parser.add_argument("--overwrite", action="store_true", help="replace FILE if it exists")
-    parser.add_argument("-d", dest="dataset", help="check that it can start the training of this data set")
-    parser.add_argument("-c", dest="configuration", help="of that data set (default: the entry's)")
-    parser.add_argument("-p", dest="plans", default="nnUNetPlans", help="of that data set (default: %(default)s)")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -81,25 +89,52 @@ def run(args: argparse.Namespace) -> int:
 
 def add(args: argparse.Namespace) -> int:
     """Read folds into the zoo, one after the other; what is wrong with one does not stop the others."""
+    from nnunet_iac.nnunet.search_import import read_search, searches_in
     from nnunet_iac.nnunet.zoo_import import folds_of, read_fold
     from nnunet_iac.zoo.store import Zoo
 
-    folds = [fold for folder in args.folders for fold in folds_of(folder)]
+    def read(fold: Path) -> tuple[Description, dict[str, Any]]:
+        if args.searches:
+            return read_search(fold, name=args.name, licence=args.licence)
+        found = read_fold(fold, name=args.name, licence=args.licence)
+        return found.about, dict(found.tensors)
+
+    folds = [fold for folder in args.folders for fold in (searches_in if args.searches else folds_of)(folder)]
     if args.name and len(folds) > 1:
         raise ValueError(f"--name: expected one fold to name so, got {len(folds)}; add them one by one")
-    problems = []
+    problems, descriptions = [], []
     for fold in folds:
         try:
-            found = read_fold(fold, name=args.name, licence=args.licence)
+            about, tensors = read(fold)
             # Made once there is something to put in.
-            added = Zoo.create(args.zoo).add(found.about, found.tensors, replace=args.replace)
+            added = Zoo.create(args.zoo).add(about, tensors, replace=args.replace)
         except (ValueError, OSError) as error:
             problems.append(f"{fold}: {error}")
             continue
+        descriptions.append(about)
         _tell([added])
+    if args.searches:
+        _add_features(args.zoo, descriptions)
     if problems:
         raise ValueError(f"{len(problems)} of {len(folds)} were not added:\n" + "\n".join(problems))
     return 0
+
+
+def _add_features(zoo: str, descriptions: list[Description]) -> None:
+    """Add what distances to the searches' data sets need; where the preprocessed cases are elsewhere, say so."""
+    from nnunet_iac.nnunet.dataset_features import dataset_features
+    from nnunet_iac.nnunet.image_samples import prepared_data
+    from nnunet_iac.zoo.store import Zoo
+
+    for about in {(about.dataset, about.configuration): about for about in descriptions}.values():
+        try:
+            data = prepared_data(about.dataset, about.configuration, str(about.plans.get("plans_name")))
+            _tell([Zoo(zoo).add(*dataset_features(data))])
+        except (ValueError, OSError) as error:
+            print(
+                f"WARNING: no features of {about.dataset} ({error}); transfer.source=nearest skips its searches",
+                file=sys.stderr,
+            )
 
 
 def list_entries(args: argparse.Namespace) -> int:
@@ -169,32 +204,10 @@ def remove(args: argparse.Namespace) -> int:
     return 0
 
 
-def extract(args: argparse.Namespace) -> int:
-    """Write an entry as a checkpoint, after checking it against a target if one is given."""
-    from nnunet_iac.nnunet.weights import read_weight_target
-    from nnunet_iac.nnunet.zoo_network import check_starts, entry_network, write_network
-    from nnunet_iac.zoo.store import Zoo
-
-    _check_output(args.output, args.overwrite)
-    zoo = Zoo(args.zoo)
-    entry = zoo.entry(args.id)
-    network = entry_network(entry, zoo.read_weights(entry))
-    if args.dataset:
-        target = read_weight_target(args.dataset, args.configuration or entry.configuration, args.plans)
-        check_starts(network, entry, target)
-    write_network(entry, network, args.output)
-    print(f"wrote {args.output}: {entry.name}")
-    print(
-        f"train with nnUNetv2_train DATASET {entry.configuration} FOLD -pretrained_weights {args.output} under plans "
-        "with the same architecture (nnU-Net starts segmentation layers anew), or fit it to other plans with "
-        "nnunet-iac transfer --from"
-    )
-    return 0
-
-
 ACTIONS: dict[str, Callable[[argparse.Namespace], int]] = {
     **{"add": add, "list": list_entries, "show": show, "verify": verify, "export": export},
-    **{"import": take, "remove": remove, "extract": extract},
+    **{"import": take, "remove": remove, "extract": zoo_extract.run, "build": zoo_build.run, "audit": zoo_audit.run},
+    "fit": zoo_fit.run,
 }
 """What each action does."""
 
@@ -215,12 +228,3 @@ def _warn_about_licences(written: list[Added]) -> None:
             "nnunet-iac zoo add FOLDER --licence TEXT --replace says it",
             file=sys.stderr,
         )
-
-
-def _check_output(output: Path, overwrite: bool) -> None:
-    if output.suffix != ".pth":
-        raise ValueError(f"-o: expected a file name that ends in .pth, got {output.name!r}")
-    if not output.parent.is_dir():
-        raise FileNotFoundError(f"-o: expected an existing folder, {output.parent} is none; make it first")
-    if output.exists() and not overwrite:
-        raise FileExistsError(f"-o: expected a new name, {output} exists; choose another or give --overwrite")

@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
-from nnunet_iac.atomic import write_json
+from nnunet_iac.atomic import write_bytes, write_json
 from nnunet_iac.cells.cell import DiscreteCells
 from nnunet_iac.cells.genotype import Genotype
 from nnunet_iac.cells.inheritance import inherit
 from nnunet_iac.cells.mixed import MixedCells
 from nnunet_iac.cells.network import CellUNet
+from nnunet_iac.cells.weight_transfer import unique_tensors
+from nnunet_iac.nnunet.cell_start import CellStart
 from nnunet_iac.nnunet.settings import Settings
 from nnunet_iac.search import ranks
 from nnunet_iac.search.bilevel import Loss
 from nnunet_iac.search.plan import SearchPlan
 from nnunet_iac.search.search import STATE, TRACE, SearchResult, run_search
+from nnunet_iac.zoo.weights_files import to_bytes
 
 RESULT = "search_result.json"
+HOST = "search_host.safetensors"
+"""The host as a frozen search saw it, where ``search.keep_host`` asks for it: the training after it moves the host."""
 
 StreamOpener = Callable[[list[str], int, int, bool], Any]
 """``open(cases, stream, start, augment)`` returns an endless iterator of batches with an optional ``_finish``."""
@@ -78,6 +83,7 @@ def search_cells(
     prune: bool | None,
     resume: bool,
     log: Callable[[str], None],
+    start: CellStart | None = None,
 ) -> Genotype:
     """Search for a genotype with a host as it is; the host's weights are the same afterwards.
 
@@ -95,12 +101,20 @@ def search_cells(
         prune: overrides the setting if not None.
         resume: go on with the search that is in ``folder``.
         log: nnU-Net's log.
+        start: of the cells; None for a fresh draw.
     """
     plan = plan_of(settings, prune)
+    if start is not None:
+        plan = replace(plan, easing=start.rate, easing_epochs=start.rate_epochs)
     before = {key: value.detach().clone() for key, value in network.state_dict().items()}
-    identity = _identity(network, settings, data)
+    identity = _identity(network, settings, data, start)
+    if settings.search.keep_host and plan.mode == "frozen" and ranks.is_first():
+        write_bytes(folder / HOST, to_bytes(unique_tensors(network)))
     network.freeze_host(plan.mode == "frozen")
-    network.implant(_mixed_cells(network, settings, device))
+    cells = mixed_cells(network, settings, device)
+    network.implant(cells)
+    if start is not None and not (resume and (folder / STATE).is_file()):
+        start.fill(cells)
     streams = _Streams(data, settings.search.augment)
     try:
         result = run_search(
@@ -122,7 +136,7 @@ def search_cells(
         network.load_state_dict(before)
     log(f"search: {result.message}")
     if ranks.is_first():
-        write_json(folder / RESULT, _record(result, settings, plan, host_checkpoint, data))
+        write_json(folder / RESULT, _record(result, settings, plan, host_checkpoint, data, start))
     return result.genotype
 
 
@@ -150,8 +164,9 @@ class _Streams:
                 stream._finish()
 
 
-def _identity(network: CellUNet, settings: Settings, data: SearchData) -> dict[str, Any]:
+def _identity(network: CellUNet, settings: Settings, data: SearchData, start: CellStart | None) -> dict[str, Any]:
     return {
+        **({} if start is None else {"start": dict(start.identity)}),
         "host": network.host_digest(),
         "cell": asdict(settings.cell),
         "partial_channels": settings.search.partial_channels,
@@ -197,7 +212,7 @@ def inherit_weights(
         return
     state = torch.load(folder / STATE, map_location="cpu", weights_only=True)["network"]
     weights = {key.removeprefix("cells."): value for key, value in state.items()}
-    searched = _mixed_cells(network, settings, torch.device("cpu"))
+    searched = mixed_cells(network, settings, torch.device("cpu"))
     try:
         searched.load_state_dict({key: weights[key] for key in searched.state_dict()})
     except (KeyError, RuntimeError) as error:
@@ -209,7 +224,8 @@ def inherit_weights(
     log("The cells start from the weights that the search trained.")
 
 
-def _mixed_cells(network: CellUNet, settings: Settings, device: torch.device) -> MixedCells:
+def mixed_cells(network: CellUNet, settings: Settings, device: torch.device) -> MixedCells:
+    """Return the fresh cells of a search, a function of the settings and the network's stages."""
     generator = torch.Generator().manual_seed(settings.search.seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.search.seed)
@@ -236,7 +252,12 @@ def set_aside(folder: Path, log: Callable[[str], None]) -> None:
 
 
 def _record(
-    result: SearchResult, settings: Settings, plan: SearchPlan, host_checkpoint: str | None, data: SearchData
+    result: SearchResult,
+    settings: Settings,
+    plan: SearchPlan,
+    host_checkpoint: str | None,
+    data: SearchData,
+    start: CellStart | None,
 ) -> dict[str, Any]:
     return {
         "schema": 1,
@@ -249,6 +270,7 @@ def _record(
         "edges": result.edges,
         "genotype": result.genotype.to_dict(),
         "host": {"checkpoint": host_checkpoint, "mode": plan.mode},
+        "start": None if start is None else dict(start.identity),
         "patients": data.source,
         "weight_cases": data.weights,
         "architecture_cases": data.architecture,

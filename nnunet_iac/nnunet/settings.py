@@ -43,6 +43,14 @@ def _one_of(*values: Any) -> Check:
     return lambda v: any(v == w and type(v) is type(w) for w in values), f"one of {listed}"
 
 
+def _text() -> Check:
+    return lambda v: isinstance(v, str) and bool(v.strip()), "text"
+
+
+def _or(value: str, check: Check) -> Check:
+    return lambda v: v == value or check[0](v), f"{check[1]}, or {json.dumps(value)}"
+
+
 def _or_null(check: Check) -> Check:
     return lambda v: v is None or check[0](v), f"{check[1]}, or null"
 
@@ -85,6 +93,9 @@ class SearchSettings:
     auxiliary_skip: bool = _setting(False, _one_of(True, False), "a fading skip beside every edge (DARTS-)")
     inherit: bool = _setting(False, _one_of(True, False), "found cells start from the search's weights, not fresh ones")
     max_skips: int | None = _setting(None, _or_null(_integer(0)), "most skip_connects in a found cell; null: any")
+    keep_host: bool = _setting(
+        False, _one_of(True, False), "keep the host as a frozen search saw it, for the zoo; costs its size on disk"
+    )
 
 
 @dataclass(frozen=True)
@@ -123,6 +134,21 @@ class TrainingSettings:
 
 
 @dataclass(frozen=True)
+class TransferSettings:
+    """The start of nnUNetTrainerIACTransfer from another search; see :mod:`nnunet_iac.cells.warm_start`."""
+
+    zoo: str | None = _setting(None, _or_null(_text()), "folder or URL of the zoo to start from")
+    source: str = _setting("nearest", _text(), "(start of) an entry's id; nearest: by distance of the data sets")
+    temperature: float | str = _setting(
+        2.0, _or("inf", _number(0, 1e9)), "the source's logits are divided by it; inf: a cold start"
+    )
+    weights: bool = _setting(True, _one_of(True, False), "weights of the cells too, not their logits alone")
+    host: bool = _setting(True, _one_of(True, False), "a host that is trained here starts from the source's")
+    rate: float = _setting(1.0, _number(0, 1), "factor of the architecture's learning rate at first")
+    rate_epochs: int = _setting(3, _integer(0), "first epochs with architecture steps in which it counts")
+
+
+@dataclass(frozen=True)
 class Settings:
     """All settings of this package.
 
@@ -135,6 +161,7 @@ class Settings:
     search: SearchSettings = SearchSettings()
     cell: CellSettings = CellSettings()
     training: TrainingSettings = TrainingSettings()
+    transfer: TransferSettings = TransferSettings()
 
     @classmethod
     def from_block(cls, block: Mapping[str, Any]) -> Settings:
@@ -172,6 +199,7 @@ SECTIONS: dict[str, Any] = {
     "search": SearchSettings,
     "cell": CellSettings,
     "training": TrainingSettings,
+    "transfer": TransferSettings,
 }
 
 

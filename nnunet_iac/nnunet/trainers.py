@@ -14,6 +14,7 @@ import torch
 
 from nnunet_iac.cells.genotype import Genotype
 from nnunet_iac.nnunet.cell_search import RESULT, control_genotype, search_cells, set_aside
+from nnunet_iac.nnunet.cell_start import CellStart
 from nnunet_iac.nnunet.cell_trainer import CellTrainer
 from nnunet_iac.nnunet.host_source import find_host_source, save_host_source
 from nnunet_iac.nnunet.hosts import read_host
@@ -197,7 +198,12 @@ class IACTrainer(CellTrainer):
             prune=self.recipe.prune,
             resume=self.resume,
             log=self.print_to_log_file,
+            start=self._cell_start(),
         )
+
+    def _cell_start(self) -> CellStart | None:
+        """Return how the cells of the search start, None for a fresh draw."""
+        return None
 
     def _finish_search_only(self) -> None:
         if self.local_rank == 0:

@@ -41,6 +41,9 @@ def run_epoch(
     searching = run.epoch >= plan.warmup_epochs
     for group in run.weights.param_groups:
         group["lr"] = plan.weight_lr * (1 - run.epoch / plan.epochs) ** 0.9
+    eased = plan.is_eased(run.epoch)
+    for group in run.architecture.param_groups:
+        group["lr"] = plan.architecture_lr * (plan.easing if eased else 1.0)
     run.network.train()
     run.cells.auxiliary_skip = 1 - run.epoch / plan.epochs if plan.auxiliary_skip else 0.0
     weight_losses, architecture_losses = [], []
@@ -51,7 +54,7 @@ def run_epoch(
             architecture_losses.append(_architecture_step(run, loss, architecture_batch, plan, precision))
         weight_losses.append(_weight_step(run, loss, weight_batch, plan, precision))
         _check_finite(run, weight_losses[-1], architecture_losses[-1] if searching else 0.0)
-    if searching:
+    if searching and not eased:
         _decide(run, plan)
     seconds = time.perf_counter() - started
     record = epoch_record(

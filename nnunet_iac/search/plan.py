@@ -41,6 +41,10 @@ class SearchPlan:
             that weights which balance them are small.
         auxiliary_skip: add ``(1 - epoch / epochs) * x`` to every edge besides its mixture (DARTS-).
         max_skips: largest number of ``skip_connect`` in a cell of the genotype (P-DARTS), None for any.
+        easing: factor of the architecture's learning rate in the first ``easing_epochs`` epochs after the warm-up, for
+            logits that start from another search. Nothing is pruned in them: an edge that moves slowly is not one that
+            has come to rest. Our choice.
+        easing_epochs: how many epochs.
 
     Raises:
         ValueError: if a number is out of range.
@@ -62,6 +66,8 @@ class SearchPlan:
     beta_decay: float = 0.0
     auxiliary_skip: bool = False
     max_skips: int | None = None
+    easing: float = 1.0
+    easing_epochs: int = 0
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.iterations < 1:
@@ -85,12 +91,24 @@ class SearchPlan:
             raise ValueError(f"weight_lr: expected a positive number, got {self.weight_lr}")
         if self.drift <= 0:
             raise ValueError(f"drift: expected a positive number, got {self.drift}")
+        self._check_easing()
         _ = self.rule  # checks tau and patience here, not after the warm-up
+
+    def _check_easing(self) -> None:
+        if not 0 < self.easing <= 1 or self.easing_epochs < 0:
+            raise ValueError(
+                f"easing, easing_epochs: expected a factor in (0, 1] and a number from 0, got {self.easing}, "
+                f"{self.easing_epochs}"
+            )
 
     @property
     def architecture_lr(self) -> float:
         """Learning rate of Adam for alpha and beta."""
         return self.drift / self.iterations
+
+    def is_eased(self, epoch: int) -> bool:
+        """Whether the architecture learns slowly in this epoch, counted from 0."""
+        return self.easing < 1 and 0 <= epoch - self.warmup_epochs < self.easing_epochs
 
     @property
     def rule(self) -> StabilityRule:

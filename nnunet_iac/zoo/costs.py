@@ -38,6 +38,13 @@ class Costs:
     latency_ms: float
     memory_mb: float
 
+    def __str__(self) -> str:
+        """Say it for people."""
+        return (
+            f"{self.parameters / 1e6:.2f} M parameters, {self.macs / 1e9:.2f} G multiply-adds, "
+            f"{self.latency_ms:.0f} ms, {self.memory_mb:.0f} MiB a patch"
+        )
+
 
 @dataclass(frozen=True)
 class Limits:

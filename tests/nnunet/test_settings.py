@@ -24,6 +24,14 @@ DEFAULTS = {
     "training.freeze_host": None,
     "training.host_rate": 0.1,
     "training.cells_first": 0.5,
+    "search.keep_host": False,
+    "transfer.zoo": None,
+    "transfer.source": "nearest",
+    "transfer.temperature": 2.0,
+    "transfer.weights": True,
+    "transfer.host": True,
+    "transfer.rate": 1.0,
+    "transfer.rate_epochs": 3,
 }
 
 
@@ -53,7 +61,7 @@ def test_all_problems_are_named_together() -> None:
         "search.epoch: unknown; expected one of ['epochs'",
         'search.host: expected one of "frozen", "joint", got \'cold\'',
         "cell: expected a JSON object, got 3",
-        "zoo: unknown; expected one of ['host', 'search', 'cell', 'training']",
+        "zoo: unknown; expected one of ['host', 'search', 'cell', 'training', 'transfer']",
         "host.epochs: expected an integer of at least 1, got 'many'",
     ):
         assert part in message
@@ -79,11 +87,26 @@ def test_all_problems_are_named_together() -> None:
         ("training", "augment", None),
         ("training", "freeze_host", "no"),
         ("training", "validation_iterations", 0),
+        ("transfer", "zoo", ""),
+        ("transfer", "zoo", 3),
+        ("transfer", "source", None),
+        ("transfer", "temperature", 0),
+        ("transfer", "temperature", "hot"),
+        ("transfer", "temperature", float("inf")),
+        ("transfer", "rate", 0),
+        ("transfer", "rate", 2),
+        ("transfer", "rate_epochs", -1),
     ],
 )
 def test_a_value_out_of_range_is_refused(section: str, key: str, value: Any) -> None:
     with pytest.raises(ValueError, match=rf"settings: 1 problem\(s\): {section}\.{key}: expected"):
         Settings.from_block({section: {key: value}})
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1, 1e6, "inf"])
+def test_a_temperature_is_positive_or_infinite(temperature: Any) -> None:
+    block = {"transfer": {"temperature": temperature}}
+    assert Settings.from_block(block).transfer.temperature == temperature
 
 
 def test_a_warm_up_as_long_as_the_search_is_refused() -> None:

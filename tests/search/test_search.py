@@ -3,6 +3,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -30,6 +31,8 @@ class TestPlan:
             ({"drift": 0}, "drift: expected a positive number, got 0"),
             ({"tau": -1.0}, "tau: expected a positive number, got -1.0"),
             ({"patience": 0}, "patience: expected a positive number of epochs, got 0"),
+            ({"easing": 0.0}, r"easing, easing_epochs: expected a factor in \(0, 1\] and a number from 0, got 0.0, 0"),
+            ({"easing_epochs": -1}, "easing, easing_epochs: .* got 1.0, -1"),
             ({"weight_lr": 0.0}, "weight_lr: expected a positive number, got 0.0"),
             ({"mode": "thawed"}, r"mode: expected one of \('frozen', 'joint'\), got 'thawed'"),
         ],
@@ -47,6 +50,11 @@ class TestPlan:
         assert SearchPlan(iterations=50).rule == SearchPlan(iterations=500).rule
         assert SearchPlan(iterations=50).rule.tau == pytest.approx(drift_threshold(third))
         assert SearchPlan(iterations=5).rule.tau == pytest.approx(drift_threshold(walk)) and walk > third
+
+    def test_the_architecture_is_eased_after_the_warm_up(self):
+        plan = SearchPlan(epochs=9, warmup_epochs=2, easing=0.5, easing_epochs=3)
+        assert [epoch for epoch in range(9) if plan.is_eased(epoch)] == [2, 3, 4]
+        assert not any(replace(plan, easing=1.0).is_eased(epoch) for epoch in range(9))
 
     def test_tau_may_be_given(self):
         assert SearchPlan(tau=0.02).rule.tau == 0.02 and SearchPlan(patience=7).rule.patience == 7
@@ -87,6 +95,17 @@ class TestTrace:
         steps = [(b[1] - a[1]) ** 2 for a, b in itertools.pairwise(seen)]
         for epoch in range(2, 5):
             assert steps[epoch - 1].all() and torch.allclose(seen[epoch][0], sum(steps[:epoch]), rtol=1e-5, atol=0)
+
+    def test_eased_epochs_move_the_logits_less_and_decide_nothing(self, tmp_path, trace):
+        plan = replace(SHORT, easing=0.25, easing_epochs=1)
+        search(tmp_path, tiny_network(), plan)
+        eased = lines(tmp_path)
+        moved = [
+            [(torch.tensor(b["probabilities"]) - torch.tensor(a["probabilities"])).abs().max() for a, b in pairs]
+            for pairs in (itertools.pairwise(eased[1:]), itertools.pairwise(trace[1:]))
+        ]
+        assert 0 < moved[0][0] < 0.5 * moved[1][0] and moved[0][1] > moved[0][0]
+        assert all(value is None for value in eased[2]["jsd"][0])
 
     def test_shapes_are_those_of_the_contract(self, trace):
         last = trace[-1]

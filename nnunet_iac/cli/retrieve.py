@@ -1,0 +1,149 @@
+"""``nnunet-iac retrieve``: the network of a zoo that suits a data set, as plans and weights to train from."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from nnunet_iac.cli.arguments import add_device_argument, device_of, fold
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from nnunet_iac.metaspace.task import DatasetSample, Task
+    from nnunet_iac.nnunet.image_samples import PreparedData
+    from nnunet_iac.nnunet.retrieval import Request, Target
+
+HELP = "choose a network and its weights from a zoo for a data set (MedNNS), for nnUNetTrainerMedNNS"
+
+SUFFIX = "_retrieved"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the target, the zoo, the protocol and the limits."""
+    parser.add_argument("-d", dest="dataset", required=True, help="target data set, id or name")
+    parser.add_argument("-c", dest="configuration", required=True, help="configuration, such as 2d")
+    parser.add_argument("-p", dest="plans", default="nnUNetPlans", help="plans to derive from (default: %(default)s)")
+    parser.add_argument("-f", dest="fold", type=fold, default=0, help="its training cases only, or all (default: 0)")
+    parser.add_argument("--zoo", required=True, metavar="DIR", help="folder, or any URL that fsspec reads")
+    parser.add_argument(
+        "--protocol",
+        choices=("T1", "T5", "T10"),
+        default="T5",
+        help="T1 takes the nearest candidate; T5 and T10 train the nearest 5 or 10 for an epoch (default: %(default)s)",
+    )
+    limits = parser.add_argument_group("limits", "measured on this machine, one patch at a time")
+    limits.add_argument("--max-params", type=float, metavar="N", help="parameters")
+    limits.add_argument("--max-macs", type=float, metavar="N", help="multiply-adds")
+    limits.add_argument("--max-latency-ms", type=float, metavar="MS", help="milliseconds of a forward pass")
+    limits.add_argument("--max-memory-mb", type=float, metavar="MIB", help="MiB of weights and a forward pass")
+    parser.add_argument("--most", type=int, default=100, help="candidates to look at at most (default: %(default)s)")
+    parser.add_argument("--iterations", type=int, default=250, help="steps of a candidate's epoch (default: 250)")
+    parser.add_argument("--share", type=float, default=0.3, help="of the patients judge candidates (default: 0.3)")
+    parser.add_argument("--patches", type=int, default=128, help="of the target to look at (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="default: 0")
+    add_device_argument(parser)
+    parser.add_argument("-o", dest="output", metavar="NAME", help=f"name of the new plans (default: PLANS{SUFFIX})")
+    parser.add_argument("--overwrite", action="store_true", help="replace an earlier retrieval of that name")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Look at the target, retrieve, and say how to train.
+
+    Raises:
+        FileNotFoundError: if a data set or the zoo is missing.
+        FileExistsError: if the plans exist and ``--overwrite`` was not given.
+        ValueError: for bad arguments or plans, an empty zoo, or limits that nothing meets.
+    """
+    from nnunet_iac.metaspace.zoo_tasks import read_tasks
+    from nnunet_iac.nnunet.retrieval import remove_retrieval, retrieve
+    from nnunet_iac.zoo.store import Zoo
+
+    def say(text: str) -> None:
+        print(text, flush=True)
+
+    request = _request(args)
+    zoo = Zoo(args.zoo)
+    tasks = read_tasks(zoo)
+    target = _target(args)
+    if args.overwrite:
+        remove_retrieval(target.folder)
+        target.plans_path.unlink(missing_ok=True)
+    record = retrieve(zoo, _fitting(tasks, target, say), target, request, say)
+    number = int(target.sample.name[7:10])
+    trainer = "nnUNetTrainer" if record["outlier"] else "nnUNetTrainerMedNNS"
+    say(f"wrote {target.plans_path} and {target.folder}")
+    say(f"train with nnUNetv2_train {number} {args.configuration} FOLD -p {target.name} -tr {trainer}")
+    return 0
+
+
+def _request(args: argparse.Namespace) -> Request:
+    from nnunet_iac.nnunet.retrieval import Request
+    from nnunet_iac.zoo.costs import Limits
+
+    limits = Limits(args.max_params, args.max_macs, args.max_latency_ms, args.max_memory_mb)
+    return Request(args.protocol, limits, args.most, args.iterations, args.seed, device_of(args.device))
+
+
+def _target(args: argparse.Namespace) -> Target:
+    from nnunet_iac.nnunet.hosts import results_folder
+    from nnunet_iac.nnunet.image_samples import prepared_data
+    from nnunet_iac.nnunet.plans import plans_path, preprocessed_folder
+    from nnunet_iac.nnunet.probe_trainer import fold_cases
+    from nnunet_iac.nnunet.retrieval import Target
+    from nnunet_iac.nnunet.retrieved_trainer import retrieval_folder
+    from nnunet_iac.nnunet.splits import split_patients
+    from nnunet_iac.nnunet.weights import weight_target
+
+    if not 0 < args.share < 1:
+        raise ValueError(f"--share: expected a number between 0 and 1, got {args.share}")
+    data = prepared_data(args.dataset, args.configuration, args.plans, fold=args.fold)
+    name = args.output or f"{args.plans}{SUFFIX}"
+    path = plans_path(preprocessed_folder(args.dataset), name)
+    if name == args.plans:
+        raise ValueError(f"-o: expected another name than the plans to derive from, got {name!r}")
+    if path.exists() and not args.overwrite:
+        raise FileExistsError(f"-o: expected a new name, {path} exists; choose another or give --overwrite")
+    target = weight_target(data.plans, data.configuration, dict(data.content))
+    cases, grouping = fold_cases(data.plans, data.configuration, args.fold, data.content)
+    training, held_out = split_patients(cases, grouping, fraction=args.share, seed=0)
+    return Target(
+        plans=data.plans,
+        configuration=data.configuration,
+        fold=args.fold,
+        target=target,
+        sample=_sample(args, data),
+        training_cases=tuple(training),
+        held_out_cases=tuple(held_out),
+        name=name,
+        plans_path=path,
+        folder=retrieval_folder(results_folder(), data.dataset, name, data.configuration),
+    )
+
+
+def _fitting(tasks: list[Task], target: Target, say: Callable[[str], None]) -> list[Task]:
+    """Return the sources whose networks and features can serve the target; the others are named."""
+    from nnunet_iac.zoo.stock import StockArchitecture
+
+    residual = StockArchitecture(target.target.architecture).residual
+    fitting = [
+        task
+        for task in tasks
+        if task.sample.encoder == target.sample.encoder and bool(task.candidates.topology[0, -1]) == residual
+    ]
+    for task in tasks:
+        if task.dataset == target.sample.name:
+            say(f"left out: {task.name} is the target itself")
+        elif task not in fitting:
+            say(f"left out: {task.name} has another number of axes, encoder of features or kind of network")
+    return [task for task in fitting if task.dataset != target.sample.name]
+
+
+def _sample(args: argparse.Namespace, data: PreparedData) -> DatasetSample:
+    from nnunet_iac.metaspace.task import DatasetSample
+    from nnunet_iac.metaspace.zoo_tasks import encoder_identity
+    from nnunet_iac.nnunet.dataset_features import region_features
+    from nnunet_iac.nnunet.encoders import RANDOM
+
+    side = region_features(data, patches=args.patches, seed=args.seed, device=device_of(args.device))
+    return DatasetSample(data.dataset, side.features, encoder_identity(RANDOM, data.dimensions), side.labels)

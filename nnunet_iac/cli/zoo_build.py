@@ -1,0 +1,197 @@
+"""``nnunet-iac zoo build``: train a supernet on a data set, measure sub-networks of it, write both into a zoo."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nnunet_iac.cli.arguments import add_device_argument, device_of, fold
+
+if TYPE_CHECKING:
+    from nnunet_iac.nnunet.supernet_build import BuildPlan, SupernetBuild
+    from nnunet_iac.nnunet.supernet_data import SupernetData
+    from nnunet_iac.nnunet.supernet_host import SupernetHost
+    from nnunet_iac.zoo.store import Added
+
+HELP = "train a supernet on a data set, measure its sub-networks with inherited weights, put both into the zoo"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the data set, the budget, what is measured and where it works."""
+    parser.add_argument("-d", dest="dataset", required=True, help="data set, id or name")
+    parser.add_argument("-c", dest="configuration", required=True, help="configuration, such as 2d")
+    parser.add_argument("-p", dest="plans", default="nnUNetPlans", help="plans (default: %(default)s)")
+    parser.add_argument("-f", dest="fold", type=fold, default=0, help="its training cases are used (default: 0)")
+    parser.add_argument("--host", type=Path, metavar="CHECKPOINT", help="start from this trained network of the plans")
+    _declare_budget(parser)
+    parser.add_argument("--candidates", type=int, default=100, help="sub-networks to measure (default: %(default)s)")
+    parser.add_argument("--measured", type=int, default=64, help="patches to measure each on (default: %(default)s)")
+    parser.add_argument("--features", type=int, default=128, help="patches to describe the data (default: %(default)s)")
+    parser.add_argument("--licence", metavar="TEXT", help="of the weights, such as CC-BY-4.0")
+    add_device_argument(parser)
+    add_folder_arguments(parser, "supernet__<plans>__<configuration>/fold_<F>")
+
+
+def add_folder_arguments(parser: argparse.ArgumentParser, default: str) -> None:
+    """Declare where a run keeps its state, and what to do with one that is there."""
+    again = parser.add_mutually_exclusive_group()
+    again.add_argument("--c", dest="resume", action="store_true", help="go on where this was stopped")
+    again.add_argument("--overwrite", action="store_true", help="remove the run in the folder, start anew")
+    parser.add_argument(
+        "-o", dest="output", type=Path, metavar="FOLDER", help=f"of states (default: {default} beside the models)"
+    )
+
+
+def _declare_budget(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--patch-size", type=int, nargs="+", help="default: that of the plans")
+    parser.add_argument("--batch-size", type=int, help="default: that of the plans")
+    parser.add_argument("--full-epochs", type=int, default=100, help="of the largest network (default: %(default)s)")
+    parser.add_argument("--depth-epochs", type=int, default=10, help="with elastic depth (default: %(default)s)")
+    parser.add_argument("--width-epochs", type=int, default=40, help="with elastic width too (default: %(default)s)")
+    parser.add_argument("--iterations", type=int, default=250, help="steps of an epoch (default: %(default)s)")
+    parser.add_argument(
+        "--random-networks", type=int, default=2, help="of a step, besides largest and smallest (default: %(default)s)"
+    )
+    parser.add_argument("--learning-rate", type=float, default=1e-2, help="of full epochs (default: %(default)s)")
+    parser.add_argument(
+        "--shrinking-learning-rate", type=float, default=1e-3, help="of the others (default: %(default)s)"
+    )
+    parser.add_argument("--distillation", type=float, default=1.0, help="weight of soft targets (default: %(default)s)")
+    parser.add_argument(
+        "--share", type=float, default=0.2, help="of the patients, to measure on only (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--multiple", type=int, default=8, help="channel counts are multiples of this (default: %(default)s)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of weights, batches, patches (default: %(default)s)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Check everything, train, measure, and write three entries.
+
+    Raises:
+        FileNotFoundError: if a data set, its cases or the host are missing.
+        FileExistsError: if the folder has a build, and neither ``--c`` nor ``--overwrite`` was given.
+        ValueError: for bad arguments or plans, or a zoo that cannot be used.
+        TimeoutError: if another process works in the folder.
+        FloatingPointError: if the training diverges.
+    """
+    import torch
+
+    from nnunet_iac.nnunet.supernet_build import CANDIDATES, FEATURES, FILES, STATE, SupernetBuild
+    from nnunet_iac.nnunet.supernet_entries import describe, writable_zoo, write_entries
+    from nnunet_iac.nnunet.supernet_state import alone_in, remove_files, remove_leftovers
+    from nnunet_iac.zoo.candidates_entries import SUPERNET
+
+    device = torch.device(device_of(args.device))
+    data, plan, folder = _data(args), _plan(args), _folder(args)
+    check_vacant(args, folder, (STATE, CANDIDATES, FEATURES))
+    build = SupernetBuild(data, plan, folder, device, _host(args, data))
+    describe(build, SUPERNET, args.licence)
+    zoo = writable_zoo(args.zoo)
+    with alone_in(folder):
+        if args.overwrite:
+            remove_files(folder, FILES)
+        remove_leftovers(folder, FILES)
+        if args.resume:
+            went_on = build.resume()
+            print(f"going on after epoch {build.run.epoch}" if went_on else f"nothing to go on with in {folder}")
+        _introduce(build)
+        build.train(_say)
+        measured, features = build.measure(_say), build.describe_data()
+        added = write_entries(zoo, build, measured, features, licence=args.licence)
+    _conclude(added, measured.dice.tolist())
+    return 0
+
+
+def check_vacant(args: argparse.Namespace, folder: Path, names: tuple[str, ...]) -> None:
+    """Refuse a folder with the files of a run, unless it is to be gone on with or removed.
+
+    Raises:
+        FileExistsError: naming the folder.
+    """
+    if not (args.resume or args.overwrite) and any((folder / name).exists() for name in names):
+        raise FileExistsError(
+            f"-o: {folder} has a run already; go on with --c, start anew with --overwrite, or give another folder"
+        )
+
+
+def _data(args: argparse.Namespace) -> SupernetData:
+    from nnunet_iac.nnunet.supernet_data import supernet_data
+
+    return supernet_data(
+        args.dataset,
+        args.configuration,
+        args.plans,
+        fold=args.fold,
+        patch_size=args.patch_size,
+        batch_size=args.batch_size,
+        share=args.share,
+    )
+
+
+def _plan(args: argparse.Namespace) -> BuildPlan:
+    from nnunet_iac.nnunet.supernet_build import BuildPlan
+    from nnunet_iac.zoo.shrinking import SupernetPlan
+
+    if args.seed < 0:
+        raise ValueError(f"--seed: expected a number from 0, got {args.seed}")
+    names = (
+        *("full_epochs", "depth_epochs", "width_epochs", "random_networks"),
+        *("learning_rate", "shrinking_learning_rate", "distillation", "seed"),
+    )
+    training = SupernetPlan(**{name: getattr(args, name) for name in names})
+    return BuildPlan(training, args.iterations, args.multiple, args.candidates, args.measured, args.features)
+
+
+def _host(args: argparse.Namespace, data: SupernetData) -> SupernetHost | None:
+    from nnunet_iac.nnunet.supernet_host import supernet_host
+
+    return None if args.host is None else supernet_host(args.host, data.training.dataset, args.fold)
+
+
+def _folder(args: argparse.Namespace) -> Path:
+    from nnunet_iac.nnunet.hosts import results_folder
+    from nnunet_iac.nnunet.plans import preprocessed_folder
+    from nnunet_iac.nnunet.supernet_entries import build_folder
+
+    if args.output is not None:
+        return Path(args.output)
+    name = preprocessed_folder(args.dataset).name
+    return build_folder(results_folder(), name, args.plans, args.configuration, args.fold)
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+def _introduce(build: SupernetBuild) -> None:
+    data, space = build.data, build.supernet.space
+    print(
+        f"supernet of {data.training.dataset} {data.training.configuration} on {build.device}: {space.count} "
+        f"sub-networks of {build.supernet.parameter_count(space.smallest)} to "
+        f"{build.supernet.parameter_count(space.largest)} parameters; trained on {len(data.training.cases)} cases of "
+        f"fold {data.training.fold}, measured on {len(data.selection.cases)} others of it"
+    )
+    if data.patients is None:
+        print(
+            "WARNING: patients are unknown (no patient_groups.json): the cases are split one by one. If a patient has "
+            "several, networks are measured on patients that trained them."
+        )
+    if build.host is not None:
+        print(
+            "WARNING: the host may have been trained on the cases that sub-networks are measured on: their Dice is too "
+            "good, in the same way for all"
+        )
+
+
+def _conclude(added: list[Added], dice: list[float]) -> None:
+    words = {"added": "", "kept": " is there already: kept as it is"}
+    for one in added:
+        print(f"{one.entry.id}  {one.entry.kind}: {one.entry.name}{words[one.what]}")
+    print(
+        f"Dice on held-out patches: largest {dice[0]:.4f}, smallest {dice[1]:.4f}, best {max(dice):.4f} (candidate "
+        f"{dice.index(max(dice))} of {len(dice)}); whether this ranking holds for networks that are trained alone, "
+        f"nnunet-iac zoo audit {added[1].entry.id} tells"
+    )

@@ -1,0 +1,165 @@
+"""Leave one data set out: does the meta-space order the sub-networks of a data set that it never saw?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import mean
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nnunet_iac.metaspace.baselines import best_on_average, largest_network, nearest_dataset
+from nnunet_iac.metaspace.fitting import fit, squared_fid
+from nnunet_iac.metaspace.order_scores import PROTOCOLS, RankingScores, random_scores, ranking_scores
+from nnunet_iac.metaspace.settings import FitSettings
+from nnunet_iac.metaspace.space import MetaSpace
+from nnunet_iac.metaspace.task import Task, check_tasks
+
+SPACE, PREDICTED, ABLATION = "meta-space", "meta-space, predicted Dice", "contrastive loss only"
+RANDOM, NEAREST, LARGEST, AVERAGE = "random choice", "nearest data set", "largest network", "best on average"
+
+LEAST = 3
+"""Data sets that are needed: one to hold out, two to fit on."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one method ordered the candidates of one held-out task.
+
+    Attributes:
+        task: name of the held-out task.
+        method: such as ``meta-space`` (order by similarity, as retrieval does) or ``random choice``.
+        scores: of the order.
+        remark: such as which data set was nearest; may be empty.
+    """
+
+    task: str
+    method: str
+    scores: RankingScores
+    remark: str = ""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All outcomes.
+
+    Attributes:
+        outcomes: of each held-out task, method by method.
+        settings: of the fits.
+    """
+
+    outcomes: tuple[Outcome, ...]
+    settings: FitSettings
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """Names of the methods, ours first."""
+        return tuple(dict.fromkeys(outcome.method for outcome in self.outcomes))
+
+    def mean(self, method: str) -> RankingScores:
+        """Return a method's scores averaged over held-out tasks; correlations over those that have one."""
+        found = [outcome.scores for outcome in self.outcomes if outcome.method == method]
+        return RankingScores(
+            spearman=_mean([scores.spearman for scores in found]),
+            kendall=_mean([scores.kendall for scores in found]),
+            regret={k: mean(scores.regret[k] for scores in found) for k in PROTOCOLS},
+        )
+
+    def markdown(self, *, each: bool = False) -> str:
+        """Return a table with the means of each method and, if asked for, a line for each held-out task."""
+        count = len({outcome.task for outcome in self.outcomes})
+        regrets = " | ".join(f"regret T{k}" for k in PROTOCOLS)
+        lines = [
+            f"| held out | order by | Spearman | Kendall | {regrets} |",
+            "|---|---|" + "---:|" * (2 + len(PROTOCOLS)),
+        ]
+        lines += [_line(f"mean of {count}", method, self.mean(method)) for method in self.methods]
+        if each:
+            lines += [_line(o.task, o.method + f" ({o.remark})" * bool(o.remark), o.scores) for o in self.outcomes]
+        return "\n".join(lines)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as JSON can hold it."""
+        outcomes = [
+            {"task": o.task, "method": o.method, "remark": o.remark, **o.scores.to_dict()} for o in self.outcomes
+        ]
+        means = {method: self.mean(method).to_dict() for method in self.methods}
+        return {"settings": self.settings.to_dict(), "means": means, "outcomes": outcomes}
+
+
+def evaluate(
+    tasks: Sequence[Task],
+    settings: FitSettings | None = None,
+    *,
+    ablation: bool = False,
+    listener: Callable[[str], None] = lambda text: None,
+) -> Evaluation:
+    """Hold out each data set in turn, with all its tasks, fit on the others, and score the orders of its candidates.
+
+    The fit never sees the held-out data set: not its images, not its candidates, not their performance. Embedding its
+    candidates uses their topologies and responses, embedding it uses its images.
+
+    Args:
+        tasks: of at least three data sets.
+        settings: of the fits.
+        ablation: also fit with the contrastive loss alone.
+        listener: is told, in words, which data set is held out.
+
+    Raises:
+        ValueError: if there are fewer than three data sets, or tasks do not fit together.
+    """
+    settings = settings or FitSettings()
+    check_tasks(tasks, LEAST)
+    fid = squared_fid(tasks)
+    outcomes = []
+    for dataset in dict.fromkeys(task.dataset for task in tasks):
+        listener(f"held out: {dataset}")
+        kept = np.array([task.dataset != dataset for task in tasks])
+        others = [task for task in tasks if task.dataset != dataset]
+        own = fid[np.ix_(kept, kept)]
+        space = fit(others, settings, fid=own)
+        contrast = fit(others, settings.contrastive_only(), fid=own) if ablation else None
+        for task in tasks:
+            if task.dataset == dataset:
+                outcomes += [*_fitted(task, space, contrast), *_compared(task, others)]
+    return Evaluation(tuple(outcomes), settings)
+
+
+def _fitted(task: Task, space: MetaSpace, contrast: MetaSpace | None) -> list[Outcome]:
+    similarity, predicted = _scores(task, space)
+    found = [Outcome(task.name, SPACE, ranking_scores(similarity, task.candidates.dice))]
+    if space.settings.performance:
+        found.append(Outcome(task.name, PREDICTED, ranking_scores(predicted, task.candidates.dice)))
+    if contrast is not None:
+        found.append(Outcome(task.name, ABLATION, ranking_scores(_scores(task, contrast)[0], task.candidates.dice)))
+    return found
+
+
+def _compared(task: Task, others: Sequence[Task]) -> list[Outcome]:
+    dice = task.candidates.dice
+    scores, source, distance = nearest_dataset(task, others)
+    return [
+        Outcome(task.name, NEAREST, ranking_scores(scores, dice), f"{source.name}, distance {distance:.4g}"),
+        Outcome(task.name, AVERAGE, ranking_scores(best_on_average(task, others), dice)),
+        Outcome(task.name, LARGEST, ranking_scores(largest_network(task), dice)),
+        Outcome(task.name, RANDOM, random_scores(dice)),
+    ]
+
+
+def _scores(task: Task, space: MetaSpace) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    dataset = space.embed_dataset(task.sample)
+    models = space.embed_models(task.candidates.topology, task.candidates.responses)
+    return space.similarity(dataset, models), space.predict(dataset, models)
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return mean(known) if known else None
+
+
+def _line(held_out: str, method: str, scores: RankingScores) -> str:
+    correlations = ["-" if value is None else f"{value:.3f}" for value in (scores.spearman, scores.kendall)]
+    regrets = [f"{scores.regret[k]:.4f}" for k in PROTOCOLS]
+    return "| " + " | ".join([held_out, method, *correlations, *regrets]) + " |"

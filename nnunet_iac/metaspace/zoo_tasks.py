@@ -1,0 +1,149 @@
+"""Reading tasks from a zoo: scored sub-networks and features of the data set's images.
+
+Two kinds of entries, written by ``nnunet-iac zoo build``:
+
+- ``subnetworks``: tensors ``dice``, ``loss``, ``parameters`` ``(n,)`` and ``responses`` ``(n, R)``; facts
+  ``configurations``, a list of :meth:`SubnetConfiguration.to_dict`, and ``supernet``, the id of the supernet's entry,
+  whose fact ``space`` has the fields of an :class:`ElasticSpace`.
+- ``dataset features``: tensors ``features`` ``(N, F)`` and ``labels`` ``(N,)``; fact ``encoder``, the name of the
+  frozen encoder that made them.
+
+They belong together if data set and plans configuration are the same. Several entries of sub-networks for one data set
+(folds, say) are tasks of their own; of several entries of its features the newest counts, since all describe one data
+set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from nnunet_iac.metaspace.task import Candidates, DatasetSample, Task
+from nnunet_iac.metaspace.topology import topology
+from nnunet_iac.zoo.candidates_entries import FEATURES, SUBNETWORKS
+from nnunet_iac.zoo.configuration import SubnetConfiguration
+from nnunet_iac.zoo.elastic_space import ElasticSpace
+from nnunet_iac.zoo.entries import Query
+from nnunet_iac.zoo.entry import Entry
+from nnunet_iac.zoo.store import Zoo
+
+
+def read_tasks(zoo: Zoo, *, configurations: Collection[str] = ()) -> list[Task]:
+    """Return the tasks of a zoo, by data set and configuration.
+
+    Args:
+        zoo: that was built.
+        configurations: only those of these plans configurations, such as ``2d``; default: all.
+
+    Raises:
+        FileNotFoundError: if there is no zoo, or weights are missing.
+        ValueError: if there are no sub-networks, an entry lacks something, or features are missing or ambiguous.
+    """
+    found = [e for e in zoo.entries(Query(SUBNETWORKS)) if not configurations or e.configuration in configurations]
+    if not found:
+        which = f" for {', '.join(sorted(configurations))}" if configurations else ""
+        raise ValueError(f"zoo: expected entries of kind {SUBNETWORKS!r}{which}, got none; nnunet-iac zoo build")
+    samples: dict[tuple[str, str], DatasetSample] = {}
+    tasks = []
+    for entry in found:
+        key = (entry.dataset, entry.configuration)
+        if key not in samples:
+            samples[key] = read_sample(zoo, _features_entry(zoo, *key))
+        tasks.append(Task(_name(entry, found), samples[key], read_candidates(zoo, entry)))
+    return tasks
+
+
+def read_sample(zoo: Zoo, entry: Entry) -> DatasetSample:
+    """Return the image features of an entry.
+
+    Raises:
+        ValueError: if the entry lacks something, or a number is not finite; the message names it.
+    """
+    tensors = zoo.read_weights(entry)
+    features, labels = (_tensor(entry, tensors, name) for name in ("features", "labels"))
+    try:
+        encoder = encoder_identity(_fact(entry, "encoder"), entry.dimensions)
+        return DatasetSample(entry.dataset, features.double().numpy(), encoder, labels.numpy())
+    except ValueError as error:
+        raise ValueError(f"entry {entry.id} ({entry.name}): {error}") from error
+
+
+def encoder_identity(encoder: Any, dimensions: int) -> dict[str, Any]:
+    """Return what says which encoder made a sample's features.
+
+    The embedded encoder has one name in 2D and in 3D, but features of the two cannot be compared. So a space is fitted
+    in 2D or in 3D.
+
+    Args:
+        encoder: its name, as the entry's fact has it.
+        dimensions: spatial axes of the images that it looked at.
+    """
+    return {"encoder": encoder, "dimensions": dimensions}
+
+
+def read_candidates(zoo: Zoo, entry: Entry) -> Candidates:
+    """Return the scored sub-networks of an entry.
+
+    Raises:
+        ValueError: if the entry or its supernet's lacks something, or numbers do not fit; the message names it.
+    """
+    tensors = zoo.read_weights(entry)
+    dice, parameters, responses = (
+        _tensor(entry, tensors, name).double().numpy() for name in ("dice", "parameters", "responses")
+    )
+    supernet = zoo.entry(str(_fact(entry, "supernet")))
+    space = _space(supernet)
+    try:
+        configurations = tuple(SubnetConfiguration.from_dict(c) for c in _fact(entry, "configurations"))
+        rows = [topology(space, c, p, entry.dimensions) for c, p in zip(configurations, parameters, strict=True)]
+        return Candidates(np.reshape(rows, (len(rows), -1)), responses, dice, parameters, configurations, supernet.id)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"entry {entry.id} ({entry.name}): {error}") from error
+
+
+def _features_entry(zoo: Zoo, dataset: str, configuration: str) -> Entry:
+    found = [e for e in zoo.entries(Query(FEATURES, dataset=dataset)) if e.configuration == configuration]
+    if not found:
+        raise ValueError(
+            f"zoo: expected an entry of kind {FEATURES!r} for {dataset} {configuration}, got none; nnunet-iac zoo "
+            "build writes it"
+        )
+    return max(found, key=lambda entry: (entry.created, entry.id))
+
+
+def _space(entry: Entry) -> ElasticSpace:
+    record = _fact(entry, "space")
+    names = {item.name for item in fields(ElasticSpace)}
+    if not isinstance(record, Mapping) or not names >= set(record):
+        raise ValueError(f"entry {entry.id} ({entry.name}): fact space: expected the fields {sorted(names)}")
+    known: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in record.items()}
+    try:
+        return ElasticSpace(**known)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"entry {entry.id} ({entry.name}): fact space: {error}") from error
+
+
+def _name(entry: Entry, entries: Collection[Entry]) -> str:
+    key = (entry.dataset, entry.configuration)
+    is_only = sum((e.dataset, e.configuration) == key for e in entries) == 1
+    return " ".join(key) if is_only else f"{' '.join(key)} ({entry.id})"
+
+
+def _fact(entry: Entry, name: str) -> Any:
+    if name not in entry.facts:
+        raise ValueError(
+            f"entry {entry.id} ({entry.name}): expected the fact {name!r}, got {sorted(entry.facts)}; build it again"
+        )
+    return entry.facts[name]
+
+
+def _tensor(entry: Entry, tensors: Mapping[str, Tensor], name: str) -> Tensor:
+    if name not in tensors:
+        raise ValueError(
+            f"entry {entry.id} ({entry.name}): expected the tensor {name!r}, got {sorted(tensors)}; build it again"
+        )
+    return tensors[name]

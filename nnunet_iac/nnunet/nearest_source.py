@@ -1,0 +1,210 @@
+"""Which search of a zoo to start from: a named one, or the one whose data set is nearest to the target's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from nnunet_iac.cells.genotype import OPERATIONS
+from nnunet_iac.nnunet import dataset_features, search_import
+from nnunet_iac.nnunet.dataset_features import features_of
+from nnunet_iac.similarity.distance import distance
+from nnunet_iac.similarity.labelled_features import LabelledFeatures
+from nnunet_iac.zoo.entries import Query
+from nnunet_iac.zoo.entry import Entry
+from nnunet_iac.zoo.store import Zoo
+
+NEAREST = "nearest"
+"""``transfer.source`` that leaves the choice to the distance."""
+
+SCHEMA = 1
+"""Version of the JSON form of a choice."""
+
+REMEDY = "add the fold in which a search ran with nnunet-iac zoo add FOLDER"
+
+
+@dataclass(frozen=True)
+class TransferTarget:
+    """What a search is to be started for.
+
+    Attributes:
+        dataset: full name.
+        configuration: such as ``2d``.
+        dimensions: 2 or 3.
+        nodes: of a cell.
+        features: computes the features of its label regions; called only if they are needed.
+    """
+
+    dataset: str
+    configuration: str
+    dimensions: int
+    nodes: int
+    features: Callable[[], LabelledFeatures]
+
+
+@dataclass(frozen=True)
+class SourceChoice:
+    """The chosen source and why.
+
+    Attributes:
+        zoo: where it was found.
+        source: id of its entry.
+        name: of the entry.
+        dataset: that it was searched on.
+        wanted: ``transfer.source`` at that time.
+        why: in words.
+        distances: from the target to the data set of each source that could be compared, nearest first.
+        skipped: why each other source could not be taken, by ``id (name)``.
+        warnings: what a reader should know.
+    """
+
+    zoo: str
+    source: str
+    name: str
+    dataset: str
+    wanted: str
+    why: str
+    distances: Sequence[Mapping[str, Any]] = ()
+    skipped: Mapping[str, str] = field(default_factory=dict)
+    warnings: Sequence[str] = ()
+
+    def lines(self) -> list[str]:
+        """Return the choice in plain words, one line for the log each."""
+        found = [f"Transfer: start from {self.name} (entry {self.source} of {self.zoo}): {self.why}."]
+        found += [f"Transfer: distance {d['distance']:.4f} to {d['dataset']} ({d['name']})" for d in self.distances]
+        found += [f"Transfer: left out {what}: {why}" for what, why in self.skipped.items()]
+        return found + [f"WARNING: transfer: {text}" for text in self.warnings]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        return {"schema": SCHEMA, **asdict(self)}
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> SourceChoice:
+        """Read the JSON form.
+
+        Raises:
+            ValueError: if it is of another schema.
+            TypeError: if keys are missing or unknown.
+        """
+        if record.get("schema") != SCHEMA:
+            raise ValueError(f"transfer: expected a choice of schema {SCHEMA}, got {record.get('schema')!r}")
+        return cls(**{key: value for key, value in record.items() if key != "schema"})
+
+
+def choose_source(zoo: Zoo, wanted: str, target: TransferTarget) -> SourceChoice:
+    """Choose the search to start from.
+
+    A search on the target's own data set is taken only if it is named: it may have seen the validation cases of the
+    fold that it would be used in.
+
+    Args:
+        zoo: with entries of the kinds ``search supernet`` and ``dataset features``.
+        wanted: (start of) an entry's id, or ``nearest``.
+        target: what it is for.
+
+    Raises:
+        FileNotFoundError: if there is no zoo.
+        ValueError: if the named entry does not fit, or there is none to choose from; the message names the remedy.
+    """
+    return _nearest(zoo, target) if wanted == NEAREST else _named(zoo, wanted, target)
+
+
+def problem_of(entry: Entry, nodes: int) -> str:
+    """Return why a search cannot start from an entry, naming both sides; empty if it can."""
+    if entry.kind != search_import.KIND:
+        return f"it is a {entry.kind!r}, no {search_import.KIND!r}"
+    operations = tuple(entry.facts.get("operations", ()))
+    if operations != OPERATIONS:
+        return (
+            f"its edges have {len(operations)} operations ({', '.join(map(str, operations))}), those of this version "
+            f"of nnunet-iac {len(OPERATIONS)} ({', '.join(OPERATIONS)})"
+        )
+    found = entry.facts.get("cell", {}).get("nodes")
+    return "" if found == nodes else f"its cells have {found} nodes, cell.nodes is {nodes}"
+
+
+def _named(zoo: Zoo, wanted: str, target: TransferTarget) -> SourceChoice:
+    entry = zoo.entry(wanted)
+    problem = problem_of(entry, target.nodes)
+    if problem:
+        raise ValueError(
+            f"transfer.source: expected a search with cells like the target's, but of entry {entry.id} ({entry.name}) "
+            f'{problem}; choose another (nnunet-iac zoo list --kind "{search_import.KIND}"), or change cell.nodes'
+        )
+    same = [f"it was searched on the target's own data set, {target.dataset}: it may have seen validation cases"]
+    return SourceChoice(
+        zoo=zoo.place.name,
+        source=entry.id,
+        name=entry.name,
+        dataset=entry.dataset,
+        wanted=wanted,
+        why=f"transfer.source={wanted} names it",
+        warnings=tuple(same) if entry.dataset == target.dataset else (),
+    )
+
+
+def _nearest(zoo: Zoo, target: TransferTarget) -> SourceChoice:
+    entries = zoo.entries(Query(kind=search_import.KIND))
+    if not entries:
+        raise ValueError(f"transfer.zoo: expected a {search_import.KIND} in {zoo.place.name}, found none; {REMEDY}")
+    described = _described(zoo, target)
+    problems = {entry.id: _why_not(entry, target, described) for entry in entries}
+    candidates = [entry for entry in entries if not problems[entry.id]]
+    skipped = {f"{entry.id} ({entry.name})": problems[entry.id] for entry in entries if problems[entry.id]}
+    if not candidates:
+        left = "; ".join(f"{what}: {why}" for what, why in skipped.items())
+        raise ValueError(
+            f"transfer.source: expected a search in {zoo.place.name} whose data set can be compared with "
+            f"{target.dataset}, found none ({left}); {REMEDY} and the features of its data set with nnunet-iac zoo "
+            "build, or name an entry with transfer.source=ID"
+        )
+    own = target.features()
+    found = {
+        name: distance(features_of(described[name], zoo.read_weights(described[name])), own)
+        for name in {entry.dataset for entry in candidates}
+    }
+    ranked = sorted(candidates, key=lambda e: (found[e.dataset].value, *_preference(e, target)))
+    best = ranked[0]
+    rivals = sum(entry.dataset == best.dataset for entry in ranked) - 1
+    why = f"its data set, {best.dataset}, is the nearest to {target.dataset} of {len(found)} that could be compared"
+    return SourceChoice(
+        zoo=zoo.place.name,
+        source=best.id,
+        name=best.name,
+        dataset=best.dataset,
+        wanted=NEAREST,
+        why=f"{why}; of its {rivals + 1} searches, the first that is decided and like the target" if rivals else why,
+        distances=tuple(
+            {"id": e.id, "name": e.name, "dataset": e.dataset, "distance": found[e.dataset].value} for e in ranked
+        ),
+        skipped=skipped,
+        warnings=found[best.dataset].warnings,
+    )
+
+
+def _preference(entry: Entry, target: TransferTarget) -> tuple[bool, bool, bool, str]:
+    """Return what decides between searches on one data set, the smaller the better; the id makes it certain."""
+    decided = entry.facts.get("search", {}).get("status") == "decided"
+    return not decided, entry.dimensions != target.dimensions, entry.configuration != target.configuration, entry.id
+
+
+def _described(zoo: Zoo, target: TransferTarget) -> dict[str, Entry]:
+    """Return the features to compare by for each data set: those of the target's configuration first."""
+    entries = zoo.entries(Query(kind=dataset_features.FEATURES, dimensions=target.dimensions))
+    usable = [entry for entry in entries if entry.facts.get("encoder") == dataset_features.RANDOM]
+    usable.sort(key=lambda entry: (entry.configuration == target.configuration, entry.id))
+    return {entry.dataset: entry for entry in usable}
+
+
+def _why_not(entry: Entry, target: TransferTarget, described: Mapping[str, Entry]) -> str:
+    if entry.dataset == target.dataset:
+        return (
+            "it was searched on the target's own data set and may have seen this fold's validation cases; "
+            f"transfer.source={entry.id} takes it all the same"
+        )
+    if entry.dataset not in described:
+        place = f"{entry.dataset} in {target.dimensions}D"
+        return f"the zoo has no {dataset_features.FEATURES} of {place} by the embedded encoder"
+    return problem_of(entry, target.nodes)

@@ -1,0 +1,266 @@
+"""A network of the zoo for a data set: is there a relative, which candidates are nearest, which of them is best.
+
+Nothing is written before everything was found: the starts of the candidates go to a folder of their own, the plans and
+the record come last, each whole.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nnunet_iac.atomic import write_json
+from nnunet_iac.metaspace.fitting import fit
+from nnunet_iac.metaspace.ranking import Ranked, rank, walk
+from nnunet_iac.metaspace.relatives import find_nearness, near_text
+from nnunet_iac.metaspace.settings import FitSettings
+from nnunet_iac.metaspace.task import DatasetSample, Task
+from nnunet_iac.nnunet.candidate_training import CandidateTraining, best_candidate
+from nnunet_iac.nnunet.plans import Plans, configuration_of, derive, write_plans
+from nnunet_iac.nnunet.retrieved_start import RetrievedStart, retrieved_start
+from nnunet_iac.nnunet.retrieved_trainer import RECORD, SCHEMA, START
+from nnunet_iac.nnunet.weights import WeightTarget, write_weights
+from nnunet_iac.similarity.outliers import Nearness
+from nnunet_iac.zoo.candidates_entries import read_supernet
+from nnunet_iac.zoo.costs import Costs, Limits, measure_costs
+from nnunet_iac.zoo.store import Zoo
+from nnunet_iac.zoo.subnetwork import extract
+
+PROTOCOLS: Mapping[str, int] = {"T1": 1, "T5": 5, "T10": 10}
+"""How many of the nearest candidates are trained for an epoch each; the one of T1 is taken as it is."""
+
+TRAININGS, CANDIDATES = "trainings", "candidates.json"
+"""In the folder of a retrieval: the candidates' short trainings, and which candidates these are."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is wanted.
+
+    Attributes:
+        protocol: key of :data:`PROTOCOLS`.
+        limits: that candidates must not break on this machine.
+        most: candidates to look at at most.
+        iterations: of a candidate's epoch.
+        seed: of what the source has no weights for, and of the trainings.
+        device: where to measure and train.
+
+    Raises:
+        ValueError: if a number is out of range.
+    """
+
+    protocol: str = "T5"
+    limits: Limits = field(default_factory=Limits)
+    most: int = 100
+    iterations: int = 250
+    seed: int = 0
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        if self.protocol not in PROTOCOLS:
+            raise ValueError(f"--protocol: expected one of {list(PROTOCOLS)}, got {self.protocol!r}")
+        for name, low in (("most", 1), ("iterations", 1), ("seed", 0)):
+            if getattr(self, name) < low:
+                raise ValueError(f"--{name}: expected at least {low}, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    """The data set that a network is wanted for.
+
+    Attributes:
+        plans: to derive from.
+        configuration: of these plans.
+        fold: whose training cases were looked at.
+        target: what the network of these plans reads and answers.
+        sample: features of images of the fold's training cases.
+        training_cases: for short trainings.
+        held_out_cases: to judge these, other patients.
+        name: of the derived plans.
+        plans_path: where they are written.
+        folder: of the retrieval.
+    """
+
+    plans: Plans
+    configuration: str
+    fold: int | str
+    target: WeightTarget
+    sample: DatasetSample
+    training_cases: tuple[str, ...]
+    held_out_cases: tuple[str, ...]
+    name: str
+    plans_path: Path
+    folder: Path
+
+
+@dataclass(frozen=True, eq=False)
+class _Made:
+    candidate: Mapping[str, Any]
+    start: RetrievedStart
+    costs: Costs
+
+
+def retrieve(
+    zoo: Zoo, tasks: Sequence[Task], target: Target, request: Request, say: Callable[[str], None]
+) -> dict[str, Any]:
+    """Choose, write plans, weights and record, and return the record.
+
+    The meta-space is fitted here, without whatever the zoo knows of the target's own data set.
+
+    Args:
+        zoo: where the supernets lie.
+        tasks: of the zoo, of the same number of axes and kind of encoder as the target's plan.
+        target: see :class:`Target`.
+        request: see :class:`Request`.
+        say: receives every decision in words.
+
+    Raises:
+        ValueError: if there are too few sources, or no candidate is within the limits.
+    """
+    sources = [task for task in tasks if task.dataset != target.sample.name]
+    near, names = find_nearness(sources, target.sample)
+    say(near_text(near, names))
+    base = _base_record(target, request, near, names)
+    if near.is_outlier:
+        return _write(target, {**base, "outlier": True, "why": near_text(near, names)}, target.target.plans, None)
+    ranked = rank(fit(sources, FitSettings()), sources, target.sample)
+    count = PROTOCOLS[request.protocol]
+    found = walk(ranked, count, lambda one: _look(zoo, one, target, request, say), most=request.most)
+    made = {place: (one, thing) for place, (one, thing) in enumerate(found.kept, start=1)}
+    chosen, dice = _judge({place: thing for place, (_, thing) in made.items()}, target, request, say)
+    candidates = [_candidate_record(place, *pair, dice.get(place)) for place, pair in made.items()]
+    rejected = [{"candidate": one.name, "breaks": list(broken)} for one, broken in found.rejected]
+    why = f"{near_text(near, names)} {_choice_text(chosen, made[chosen][0], dice)}"
+    record = {**base, "outlier": False, "why": why, "candidates": candidates, "rejected": rejected, "chosen": chosen}
+    say(_choice_text(chosen, made[chosen][0], dice))
+    start = made[chosen][1].start
+    return _write(target, {**record, "transfer": start.report.summary()}, start.target.plans, start)
+
+
+def _base_record(target: Target, request: Request, near: Nearness, names: Sequence[str]) -> dict[str, Any]:
+    return {
+        "schema": SCHEMA,
+        "dataset": target.sample.name,
+        "configuration": target.configuration,
+        "plans": target.name,
+        "fold": target.fold,
+        "request": {**asdict(request), "limits": asdict(request.limits)},
+        "nearest": names[near.source],
+        "nearness": asdict(near),
+    }
+
+
+def _look(
+    zoo: Zoo, one: Ranked, target: Target, request: Request, say: Callable[[str], None]
+) -> tuple[_Made, list[str]]:
+    """Make a candidate's start on the target's plan and say what it breaks."""
+    entry = zoo.entry(one.task.candidates.supernet)
+    candidate = extract(read_supernet(zoo, entry), one.configuration)
+    start = retrieved_start(
+        entry, candidate, target.plans, target.configuration, target.target.dataset, name=target.name, seed=request.seed
+    )
+    planned = configuration_of(target.plans, target.configuration)
+    costs = measure_costs(
+        start.network, start.target.inputs, planned["patch_size"], device=torch.device(request.device)
+    )
+    broken = request.limits.broken_by(costs)
+    say(f"{one.name}: similarity {one.similarity:.3f}, {costs}{'; too much' if broken else ''}")
+    about = {"supernet": entry.id, "configuration": one.configuration.to_dict()}
+    return _Made(about, start, costs), broken
+
+
+def _judge(
+    made: Mapping[int, _Made], target: Target, request: Request, say: Callable[[str], None]
+) -> tuple[int, dict[int, float]]:
+    """Train the candidates for an epoch each, unless there is one only; return the best and the Dice of each."""
+    if len(made) == 1:
+        return next(iter(made)), {}
+    say(
+        f"{len(made)} candidates train for an epoch of {request.iterations} steps each on {len(target.training_cases)} "
+        f"cases and are judged on {len(target.held_out_cases)} of other patients"
+    )
+    target.folder.mkdir(parents=True, exist_ok=True)
+    _agree_on_trainings(target, request, made)
+    trainings = {place: _training(place, one.start, target, request) for place, one in made.items()}
+    return best_candidate(trainings, torch.device(request.device))
+
+
+def _agree_on_trainings(target: Target, request: Request, made: Mapping[int, _Made]) -> None:
+    """Write down what the trainings in the folder are of, or check that it is the same after an interruption."""
+    path = target.folder / CANDIDATES
+    wanted = {
+        "schema": SCHEMA,
+        "candidates": [one.candidate for one in made.values()],
+        "iterations": request.iterations,
+        "seed": request.seed,
+        "training_cases": list(target.training_cases),
+        "held_out_cases": list(target.held_out_cases),
+    }
+    if not path.is_file():
+        write_json(path, wanted)
+    elif json.loads(path.read_text(encoding="utf-8")) != json.loads(json.dumps(wanted)):
+        raise ValueError(
+            f"-o: expected the trainings of these candidates in {target.folder}, found those of others; give "
+            "--overwrite, or another name"
+        )
+
+
+def remove_retrieval(folder: Path) -> None:
+    """Remove what an earlier retrieval left, the record first, so that nothing of it is taken for finished."""
+    for name in (RECORD, CANDIDATES, START):
+        (folder / name).unlink(missing_ok=True)
+    for path in folder.glob("candidate_*.pth"):
+        path.unlink()
+    shutil.rmtree(folder / TRAININGS, ignore_errors=True)
+
+
+def _training(place: int, start: RetrievedStart, target: Target, request: Request) -> CandidateTraining:
+    path = target.folder / f"candidate_{place}.pth"
+    write_weights(path, start.network, start.target, {"retrieval": {"place": place}})
+    return CandidateTraining(
+        name=f"candidate_{place}",
+        target=start.target,
+        start=path,
+        fold=target.fold,
+        training_cases=target.training_cases,
+        held_out_cases=target.held_out_cases,
+        iterations=request.iterations,
+        seed=request.seed,
+        results=target.folder / TRAININGS,
+    )
+
+
+def _candidate_record(place: int, one: Ranked, made: _Made, dice: float | None) -> dict[str, Any]:
+    return {
+        "place": place,
+        "candidate": one.name,
+        **made.candidate,
+        "similarity": one.similarity,
+        "predicted_dice": one.predicted,
+        "costs": asdict(made.costs),
+        "dice_after_an_epoch": dice,
+    }
+
+
+def _choice_text(chosen: int, one: Ranked, dice: Mapping[int, float]) -> str:
+    if not dice:
+        return f"Chosen: {one.name}, the nearest in the meta-space."
+    return f"Chosen: {one.name}, place {chosen} of {len(dice)}, Dice {dice[chosen]:.2f} after an epoch."
+
+
+def _write(target: Target, record: dict[str, Any], plans: Plans, start: RetrievedStart | None) -> dict[str, Any]:
+    target.folder.mkdir(parents=True, exist_ok=True)
+    if start is None:
+        plans = derive(plans, target.configuration, target.name, {})
+        (target.folder / START).unlink(missing_ok=True)
+    else:
+        write_weights(target.folder / START, start.network, start.target, {"retrieval": record})
+    write_json(target.folder / RECORD, record)
+    write_plans(target.plans_path, plans)
+    return record

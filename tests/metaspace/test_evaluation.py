@@ -1,0 +1,88 @@
+"""Leave one data set out: nothing of it leaks, and a planted law is found again."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from planted_world import planted_tasks
+
+from nnunet_iac.metaspace import evaluation
+from nnunet_iac.metaspace.evaluation import evaluate
+from nnunet_iac.metaspace.settings import FitSettings
+from nnunet_iac.metaspace.space import MetaSpace
+from nnunet_iac.metaspace.task import Task
+
+
+def test_a_planted_law_is_found_again_better_than_by_contrast_alone() -> None:
+    found = evaluate(planted_tasks(6), FitSettings(steps=80), ablation=True)
+
+    ours, contrast = found.mean("meta-space"), found.mean("contrastive loss only")
+    assert ours.spearman is not None and contrast.spearman is not None
+    assert ours.spearman > 0.6 and ours.spearman > contrast.spearman
+    assert ours.regret[1] < found.mean("random choice").regret[1] / 2
+
+
+def fitted_spaces(tasks: list[Task], monkeypatch: pytest.MonkeyPatch) -> dict[tuple[str, ...], MetaSpace]:
+    fit, spaces = evaluation.fit, {}
+
+    def spy(*args: object, **known: object) -> MetaSpace:
+        space = fit(*args, **known)  # type: ignore[arg-type]
+        spaces[space.datasets] = space
+        return space
+
+    with monkeypatch.context() as patched:
+        patched.setattr(evaluation, "fit", spy)
+        evaluate(tasks, FitSettings(steps=3))
+    return spaces
+
+
+def test_nothing_of_the_held_out_data_set_reaches_the_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    tasks = list(planted_tasks(3))
+    known = tasks[1].candidates
+    changed = replace(
+        tasks[1],
+        sample=replace(tasks[1].sample, features=3 * tasks[1].sample.features + 1),
+        candidates=replace(known, dice=1 - known.dice, responses=np.pad(5 * known.responses, ((0, 0), (0, 3)))),
+    )
+
+    before = fitted_spaces(tasks, monkeypatch)
+    after = fitted_spaces([tasks[0], changed, tasks[2]], monkeypatch)
+
+    held_out, others = (tasks[0].dataset, tasks[2].dataset), (tasks[0].dataset, tasks[1].dataset)
+    states = [found[held_out].networks.state_dict() for found in (before, after)]
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    assert not torch.equal(before[others].networks.dataset.weight, after[others].networks.dataset.weight)
+
+
+def test_all_tasks_of_a_data_set_are_held_out_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    tasks = list(planted_tasks(3))
+    fold = replace(tasks[0], name="another fold")
+
+    spaces = fitted_spaces([*tasks, fold], monkeypatch)
+
+    assert len(spaces) == 3 and (tasks[1].dataset, tasks[2].dataset) in spaces
+
+
+def test_the_table_has_every_method_and_json_holds_everything() -> None:
+    found = evaluate(planted_tasks(3), FitSettings(steps=2, performance=0), ablation=True)
+
+    assert set(found.methods) == {
+        *("meta-space", "contrastive loss only", "random choice"),
+        *("nearest data set", "largest network", "best on average"),
+    }
+    short, full = found.markdown().splitlines(), found.markdown(each=True).splitlines()
+    assert short[0] == "| held out | order by | Spearman | Kendall | regret T1 | regret T5 | regret T10 |"
+    assert len(short) == 2 + 6 and len(full) == 2 + 6 + 18 and short[2].startswith("| mean of 3 | meta-space |")
+    assert all(line.count("|") == 8 for line in full)
+    content = json.loads(json.dumps(found.to_dict(), allow_nan=False))
+    assert len(content["outcomes"]) == 18 and content["means"]["random choice"]["spearman"] == 0
+    assert "distance" in next(o["remark"] for o in content["outcomes"] if o["method"] == "nearest data set")
+
+
+def test_two_data_sets_are_too_few() -> None:
+    with pytest.raises(ValueError, match="expected at least 3 data sets, got 2"):
+        evaluate(planted_tasks(2))

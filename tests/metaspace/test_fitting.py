@@ -1,0 +1,104 @@
+"""A fit is a function of tasks and settings, and refuses what it cannot learn from."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from planted_world import planted_task, planted_tasks
+
+from nnunet_iac.metaspace.fitting import fit
+from nnunet_iac.metaspace.settings import FitSettings
+from nnunet_iac.metaspace.space import MetaSpace
+from nnunet_iac.metaspace.task import Candidates, DatasetSample, Task
+
+QUICK = FitSettings(steps=8)
+
+
+def same_weights(a: MetaSpace, b: MetaSpace) -> bool:
+    states = a.networks.state_dict(), b.networks.state_dict()
+    return all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+def test_the_same_seed_gives_the_same_weights_whatever_the_global_state() -> None:
+    torch.manual_seed(1)
+    first = fit(planted_tasks(3), QUICK)
+    torch.manual_seed(2)
+    before = torch.get_rng_state()
+    second = fit(planted_tasks(3), QUICK)
+
+    assert same_weights(first, second) and torch.equal(torch.get_rng_state(), before)
+    assert not same_weights(first, fit(planted_tasks(3), replace(QUICK, seed=1)))
+
+
+@pytest.mark.parametrize("name", ("performance", "rank", "fid", "contrastive"))
+def test_every_loss_can_stand_alone_and_falls(name: str) -> None:
+    alone = {**dict.fromkeys(("performance", "rank", "fid", "contrastive"), 0.0), name: 2.0}
+
+    short, longer = (fit(planted_tasks(4), FitSettings(steps=steps, **alone)) for steps in (1, 40))
+
+    assert set(longer.losses) == {name} and longer.losses[name] < short.losses[name]
+
+
+def test_copies_of_the_images_of_a_data_set_leave_its_standardisation() -> None:
+    tasks = planted_tasks(3)
+    doubled = replace(
+        tasks[0], sample=DatasetSample(tasks[0].dataset, np.repeat(tasks[0].sample.features, 2, 0), {"name": "planted"})
+    )
+
+    first, second = fit(tasks, QUICK), fit([doubled, *tasks[1:]], QUICK)
+
+    assert torch.allclose(first.networks.images.scale, second.networks.images.scale, rtol=1e-12)
+
+
+def test_settings_name_all_faults_together() -> None:
+    with pytest.raises(ValueError, match=r"steps: .* got 0; sigma: .* got 0.0; rank: .* got -1"):
+        FitSettings(steps=0, sigma=0.0, rank=-1)
+    with pytest.raises(ValueError, match="expected a positive weight for at least one"):
+        FitSettings(performance=0, rank=0, fid=0)
+
+
+def test_too_few_data_sets_are_an_error() -> None:
+    once = planted_task(0)
+    with pytest.raises(ValueError, match=r"expected at least 2 data sets, got 1 \(Dataset001_Planted\)"):
+        fit([once, replace(once, name="other fold")], QUICK)
+
+
+def test_features_of_another_encoder_are_an_error() -> None:
+    tasks = planted_tasks(3)
+    strange = replace(tasks[2], sample=DatasetSample("new", tasks[2].sample.features, {"name": "other"}))
+    with pytest.raises(ValueError, match=r"expected features of the encoder .*'planted'.* got .*'other'"):
+        fit([*tasks[:2], strange], QUICK)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    (
+        ({"dice": np.full(80, 0.5)}, "got equal performances: there is nothing to rank"),
+        ({"dice": np.full(80, np.nan)}, "dice: expected 80 finite numbers"),
+        ({"dice": np.linspace(0, 90, 80)}, "percent must be divided"),
+        ({"responses": np.full((80, 3), np.inf)}, "responses: expected finite numbers"),
+        ({"parameters": np.ones(3), "configurations": ()}, r"configurations as in topology.*; parameters: expected 80"),
+        ({"topology": np.ones((80, 3))}, "topology: expected 32 columns, got 3"),
+    ),
+)
+def test_bad_candidates_are_errors(change: dict, message: str) -> None:
+    known = planted_task(0).candidates
+    names = ("topology", "responses", "dice", "parameters", "configurations")
+    with pytest.raises(ValueError, match=message):
+        Candidates(**{**{name: getattr(known, name) for name in names}, **change})
+
+
+def test_bad_features_are_errors() -> None:
+    with pytest.raises(ValueError, match="features of a: expected finite numbers, got NaN or infinity in 1 rows"):
+        DatasetSample("a", np.array([[1.0], [np.nan]]), "e")
+    with pytest.raises(ValueError, match="expected one for each of 2 rows"):
+        DatasetSample("a", np.ones((2, 1)), "e", np.array([1]))
+
+
+def test_two_tasks_of_one_name_are_an_error() -> None:
+    tasks = planted_tasks(2)
+    with pytest.raises(ValueError, match="expected names of their own"):
+        fit([*tasks, Task(tasks[0].name, tasks[1].sample, tasks[1].candidates)], QUICK)

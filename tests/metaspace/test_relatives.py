@@ -1,0 +1,56 @@
+"""Which data set of a zoo is the nearest, and whether that is near."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from planted_world import planted_tasks
+
+from nnunet_iac.metaspace.relatives import find_nearness, near_text
+from nnunet_iac.metaspace.task import DatasetSample
+
+TASKS = planted_tasks(5)
+
+
+def moved(by: float, of: int = 2) -> DatasetSample:
+    sample = TASKS[of].sample
+    return replace(sample, name="Dataset999_New", features=sample.features + by)
+
+
+def test_a_copy_of_a_data_set_is_nearest_to_it() -> None:
+    near, names = find_nearness(TASKS, moved(0.01))
+
+    assert names[near.source] == TASKS[2].dataset and not near.is_outlier
+    assert near_text(near, names).startswith(f"{TASKS[2].dataset} is the nearest of 5 data sets (distance 0.0")
+
+
+def test_a_stranger_is_an_outlier_and_the_text_says_so() -> None:
+    near, names = find_nearness(TASKS, moved(50.0))
+
+    assert near.is_outlier
+    assert "No source is near" in near_text(near, names) and "with probability 0.17" in near_text(near, names)
+
+
+def test_several_tasks_of_one_data_set_are_one_source() -> None:
+    again = replace(TASKS[0], name="again")
+
+    near, names = find_nearness([*TASKS, again], moved(0.01))
+
+    assert names == [task.dataset for task in TASKS] and len(near.usual) == 5
+
+
+def test_of_few_sources_it_says_that_they_are_too_few() -> None:
+    assert "too few to tell" in near_text(*find_nearness(TASKS[:2], moved(50.0)))
+    with pytest.raises(ValueError, match="expected data sets other than the target, got none"):
+        find_nearness([], moved(0.0))
+
+
+def test_the_order_of_images_does_not_matter() -> None:
+    sample = moved(0.3)
+    order = np.random.default_rng(0).permutation(len(sample.features))
+    labels = np.asarray(sample.labels)[order]
+    shuffled = replace(sample, features=sample.features[order], labels=labels)
+
+    assert find_nearness(TASKS, shuffled)[0].distance == pytest.approx(find_nearness(TASKS, sample)[0].distance)

@@ -1,0 +1,54 @@
+"""``nnunet-iac zoo fit`` prints the table and leaves a space in the zoo."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import pytest
+from planted_world import planted_task
+from planted_zoo import planted_zoo
+
+from nnunet_iac.cli import zoo_fit
+from nnunet_iac.metaspace.space_entry import from_entry
+from nnunet_iac.zoo.entries import Query
+
+
+def run(zoo: Path, *words: str) -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--zoo")
+    zoo_fit.add_arguments(parser)
+    return zoo_fit.run(parser.parse_args(["--zoo", str(zoo), *words]))
+
+
+def test_it_prints_the_table_and_writes_the_entry(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tasks = [planted_task(number, candidates=12, images=8) for number in range(3)]
+    zoo = planted_zoo(tmp_path / "zoo", tasks)
+    file = tmp_path / "fit.json"
+
+    words = ("-c", "2d", "--steps", "3", "--size", "8", "--rank", "0.5", "--learning-rate", "0.01")
+    assert run(tmp_path / "zoo", *words, "--ablation", "contrastive", "--json", str(file)) == 0
+
+    out = capsys.readouterr().out
+    assert "3 tasks of 3 data sets" in out and "| mean of 3 | contrastive loss only |" in out
+    (entry,) = zoo.entries(Query("meta-space"))
+    space = from_entry(entry, zoo.read_weights(entry))
+    assert (space.settings.rank, space.settings.size, space.settings.learning_rate) == (0.5, 8, 0.01)
+    assert space.tasks == tuple(task.name for task in tasks) and entry.id in out
+    assert json.loads(file.read_text()) == entry.facts["report"]
+
+
+def test_nothing_is_written_if_there_are_too_few_data_sets(tmp_path: Path) -> None:
+    zoo = planted_zoo(tmp_path / "zoo", [planted_task(number, candidates=12) for number in range(2)])
+
+    with pytest.raises(ValueError, match="expected at least 3 data sets, got 2"):
+        run(tmp_path / "zoo")
+    assert not zoo.entries(Query("meta-space"))
+
+
+def test_bad_settings_and_folders_are_found_before_the_zoo_is_read(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="settings: rank: expected a number from 0, got -1"):
+        run(tmp_path / "none", "--rank", "-1")
+    with pytest.raises(FileNotFoundError, match="--json"):
+        run(tmp_path / "none", "--json", str(tmp_path / "nowhere" / "fit.json"))

@@ -1,0 +1,172 @@
+"""Which search of a zoo is chosen: a named one, or that of the nearest of planted data sets; no image is read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from nnunet_iac.cells.genotype import OPERATIONS
+from nnunet_iac.nnunet import dataset_features, search_import
+from nnunet_iac.nnunet.nearest_source import SourceChoice, TransferTarget, choose_source
+from nnunet_iac.similarity.labelled_features import LabelledFeatures
+from nnunet_iac.zoo.entry import Description, Entry
+from nnunet_iac.zoo.store import Zoo
+
+TARGET = "Dataset900_Target"
+
+
+def cloud(centre: float, seed: int) -> torch.Tensor:
+    return centre + torch.randn(20, 4, generator=torch.Generator().manual_seed(seed))
+
+
+def never() -> LabelledFeatures:
+    raise AssertionError("the target was looked at although nothing is to be compared")
+
+
+def target(features: Callable[[], LabelledFeatures] | None = None) -> TransferTarget:
+    def own() -> LabelledFeatures:
+        return LabelledFeatures(cloud(0.0, 0).double().numpy(), torch.ones(20, dtype=torch.long).numpy(), {1: "heart"})
+
+    return TransferTarget(TARGET, "2d", 2, 4, features or own)
+
+
+class Planted:
+    """A zoo to be filled."""
+
+    def __init__(self, folder: Path) -> None:
+        self.zoo = Zoo.create(folder)
+
+    def _add(self, kind: str, dataset: str, facts: dict[str, Any], tensors: Any, patch: tuple[int, ...]) -> Entry:
+        about = Description(
+            kind=kind,
+            name=f"{kind} of {dataset}",
+            dataset=dataset,
+            plans={},
+            configuration="2d" if len(patch) == 2 else "3d_fullres",
+            trainer="somebody",
+            channels=("MR",),
+            spacing=(1.0,) * len(patch),
+            patch_size=patch,
+            facts=facts,
+        )
+        return self.zoo.add(about, tensors).entry
+
+    def search(self, dataset: str, nodes: int = 4, status: str = "decided", seed: int = 0, **facts: Any) -> Entry:
+        known = {"cell": {"nodes": nodes}, "operations": list(OPERATIONS), "search": {"status": status}}
+        return self._add(search_import.KIND, dataset, {**known, **facts}, {"w": cloud(0.0, 100 + seed)}, (8, 8))
+
+    def features(self, dataset: str, centre: float, patch: tuple[int, ...] = (8, 8), encoder: str = "random") -> Entry:
+        tensors = {"features": cloud(centre, 1), "labels": torch.ones(20, dtype=torch.long)}
+        facts = {"encoder": encoder, "names": {"1": "heart"}}
+        return self._add(dataset_features.FEATURES, dataset, facts, tensors, patch)
+
+
+@pytest.fixture
+def planted(tmp_path: Path) -> Planted:
+    return Planted(tmp_path / "zoo")
+
+
+class TestNearest:
+    @pytest.mark.parametrize(("first", "second", "nearest"), [(0.5, 3.0, "Dataset901_A"), (3.0, 0.5, "Dataset902_B")])
+    def test_the_nearest_of_two_planted_data_sets_is_found(
+        self, planted: Planted, first: float, second: float, nearest: str
+    ) -> None:
+        for dataset, centre in (("Dataset901_A", first), ("Dataset902_B", second)):
+            planted.search(dataset)
+            planted.features(dataset, centre)
+        choice = choose_source(planted.zoo, "nearest", target())
+        assert choice.dataset == nearest and planted.zoo.entry(choice.source).dataset == nearest
+        values = [row["distance"] for row in choice.distances]
+        assert len(values) == 2 and values == sorted(values)
+        text = "\n".join(choice.lines())
+        assert f"its data set, {nearest}, is the nearest to {TARGET} of 2" in text and f"{values[1]:.4f} to" in text
+
+    def test_what_cannot_be_compared_is_named_and_skipped(self, planted: Planted) -> None:
+        planted.search("Dataset901_A")
+        planted.features("Dataset901_A", 3.0)
+        planted.search("Dataset902_Bare")
+        planted.search("Dataset903_Cubes")
+        planted.features("Dataset903_Cubes", 0.0, patch=(4, 8, 8))
+        planted.search("Dataset904_Foreign")
+        planted.features("Dataset904_Foreign", 0.0, encoder="timm:resnet18")
+        planted.search("Dataset905_Small", nodes=2)
+        planted.features("Dataset905_Small", 0.0)
+        own = planted.search(TARGET)
+        planted.features(TARGET, 0.0)
+        choice = choose_source(planted.zoo, "nearest", target())
+        assert choice.dataset == "Dataset901_A" and len(choice.skipped) == 5
+        text = "\n".join(choice.lines())
+        for part in (
+            "left out",
+            "no dataset features of Dataset902_Bare in 2D",
+            "no dataset features of Dataset903_Cubes in 2D",
+            "no dataset features of Dataset904_Foreign",
+            "its cells have 2 nodes, cell.nodes is 4",
+            f"the target's own data set and may have seen this fold's validation cases; transfer.source={own.id}",
+        ):
+            assert part in text
+
+    def test_of_several_searches_on_one_data_set_a_decided_one_is_taken(self, planted: Planted) -> None:
+        planted.features("Dataset901_A", 1.0)
+        entries = [planted.search("Dataset901_A", status=s, seed=n) for n, s in enumerate(("undecided", "decided"))]
+        choice = choose_source(planted.zoo, "nearest", target())
+        assert choice.source == entries[1].id and "of its 2 searches" in choice.why
+
+    def test_a_zoo_without_any_search_names_the_remedy(self, planted: Planted) -> None:
+        planted.features("Dataset901_A", 1.0)
+        with pytest.raises(ValueError, match=r"expected a search supernet in .*, found none; add the fold"):
+            choose_source(planted.zoo, "nearest", target(never))
+
+    def test_a_zoo_without_any_features_names_all_and_the_remedy(self, planted: Planted) -> None:
+        entry = planted.search("Dataset901_A")
+        with pytest.raises(ValueError, match=rf"{entry.id} .*no dataset features .*or name an entry with transfer"):
+            choose_source(planted.zoo, "nearest", target(never))
+
+    def test_there_must_be_a_zoo(self, tmp_path: Path) -> None:
+        with pytest.raises(FileNotFoundError):
+            choose_source(Zoo(tmp_path / "none"), "nearest", target(never))
+
+    def test_the_choice_reads_back_the_same(self, planted: Planted) -> None:
+        planted.search("Dataset901_A")
+        planted.features("Dataset901_A", 1.0)
+        choice = choose_source(planted.zoo, "nearest", target())
+        again = SourceChoice.from_dict(json.loads(json.dumps(choice.to_dict())))
+        assert again.lines() == choice.lines()
+        with pytest.raises(ValueError, match="schema 1, got 7"):
+            SourceChoice.from_dict({**choice.to_dict(), "schema": 7})
+
+
+class TestNamed:
+    def test_the_start_of_an_id_is_enough_and_nothing_is_compared(self, planted: Planted) -> None:
+        entry = planted.search("Dataset901_A")
+        choice = choose_source(planted.zoo, entry.id[:6], target(never))
+        assert choice.source == entry.id and not choice.warnings
+
+    def test_the_target_s_own_data_set_is_taken_with_a_warning(self, planted: Planted) -> None:
+        choice = choose_source(planted.zoo, planted.search(TARGET).id, target(never))
+        assert "own data set" in choice.lines()[-1] and choice.lines()[-1].startswith("WARNING")
+
+    @pytest.mark.parametrize(
+        ("facts", "message"),
+        [
+            ({"nodes": 3}, "its cells have 3 nodes, cell.nodes is 4"),
+            ({"operations": ["none", "sep"]}, r"its edges have 2 operations \(none, sep\), those of .* 8 \(none, max_"),
+            ({"operations": list(reversed(OPERATIONS))}, r"its edges have 8 operations \(dil_conv_5x5"),
+        ],
+    )
+    def test_other_nodes_and_operations_are_refused_and_both_named(
+        self, planted: Planted, facts: dict[str, Any], message: str
+    ) -> None:
+        entry = planted.search("Dataset901_A", **facts)
+        with pytest.raises(ValueError, match=message):
+            choose_source(planted.zoo, entry.id, target(never))
+
+    def test_an_entry_of_another_kind_is_refused(self, planted: Planted) -> None:
+        entry = planted.features("Dataset901_A", 1.0)
+        with pytest.raises(ValueError, match="it is a 'dataset features', no 'search supernet'"):
+            choose_source(planted.zoo, entry.id, target(never))

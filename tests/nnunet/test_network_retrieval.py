@@ -1,0 +1,209 @@
+"""`nnunet-iac retrieve` on the tiny data set and a zoo of tiny supernets: choice, limits, outliers, interruption."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+from dataclasses import asdict
+from multiprocessing.pool import ThreadPool
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from nnunet_folders import DATASET, Folders
+from tiny_dataset import equal, train
+
+from nnunet_iac.cells.weight_transfer import unique_tensors
+from nnunet_iac.cli.main import main
+from nnunet_iac.nnunet.candidate_training import CandidateTrainer
+from nnunet_iac.nnunet.dataset_features import dataset_features
+from nnunet_iac.nnunet.hosts import read_checkpoint
+from nnunet_iac.nnunet.image_samples import prepared_data
+from nnunet_iac.nnunet.plans import configuration_of, read_plans
+from nnunet_iac.nnunet.retrieval import TRAININGS
+from nnunet_iac.nnunet.retrieved_trainer import RECORD, START, retrieval_folder
+from nnunet_iac.zoo.candidates_entries import supernet_facts
+from nnunet_iac.zoo.entry import Description
+from nnunet_iac.zoo.store import Zoo
+from nnunet_iac.zoo.supernet import ElasticUNet
+
+SOURCES = 4
+CANDIDATES = 6
+SHORT = "--patches 8 --iterations 1 --share 0.5 --device cpu".split()
+
+
+@pytest.fixture
+def dataset(tiny: Folders, monkeypatch: pytest.MonkeyPatch) -> Folders:
+    """The tiny data set with three untrained supernets that were scored by chance, and itself, in a zoo."""
+    monkeypatch.setattr(multiprocessing, "get_context", lambda *_: SimpleNamespace(Pool=ThreadPool))
+    fill(tiny, Zoo.create(tiny.base / "zoo"))
+    return tiny
+
+
+def fill(folders: Folders, zoo: Zoo) -> None:
+    """Sources around the target, each in another direction and farther away; the first is the target itself."""
+    plans = read_plans(folders.preprocessed / "tiny.json")
+    about, tensors = dataset_features(prepared_data(DATASET, "2d", "tiny"), patches=8)
+    for number in range(SOURCES):
+        draw = np.random.default_rng(number)
+        name = f"Dataset{number:03d}_Source" if number else DATASET
+        torch.manual_seed(number)
+        supernet = ElasticUNet(configuration_of(plans, "2d")["architecture"], 1, 3, multiple=4)
+        shared = {field: getattr(about, field) for field in ("plans", "configuration", "spacing", "patch_size")}
+
+        def entry(kind: str, facts: dict[str, Any], name: str = name, shared: Any = shared) -> Description:
+            return Description(
+                kind=kind, name=f"{name} {kind}", dataset=name, trainer="test", channels=("c0",), facts=facts, **shared
+            )
+
+        added = zoo.add(entry("supernet", supernet_facts(supernet)), dict(unique_tensors(supernet)))
+        configurations = [supernet.space.largest, supernet.space.smallest]
+        configurations += [supernet.space.random(seed=place) for place in range(CANDIDATES - 2)]
+        scored = {
+            "dice": torch.from_numpy(draw.uniform(0.2, 0.9, CANDIDATES)),
+            "loss": torch.zeros(CANDIDATES),
+            "parameters": torch.tensor([supernet.parameter_count(c) for c in configurations]),
+            "responses": torch.from_numpy(draw.normal(size=(CANDIDATES, 5))),
+        }
+        facts = {"supernet": added.entry.id, "configurations": [c.to_dict() for c in configurations]}
+        zoo.add(entry("subnetworks", {**facts, "space": asdict(supernet.space)}), scored)
+        direction = torch.from_numpy(draw.normal(size=tensors["features"].shape[1])).float()
+        moved = {**tensors, "features": tensors["features"] + 3 * number * direction / direction.norm()}
+        zoo.add(entry("dataset features", dict(about.facts)), moved)
+
+
+def retrieve(folders: Folders, *words: str) -> int:
+    return main(["retrieve", "-d", "990", "-c", "2d", "-p", "tiny", "--zoo", str(folders.base / "zoo"), *SHORT, *words])
+
+
+def folder_of(folders: Folders, name: str = "tiny_retrieved") -> Path:
+    return retrieval_folder(folders.results.parent, DATASET, name, "2d")
+
+
+def record_of(folders: Folders) -> dict[str, Any]:
+    return dict(json.loads((folder_of(folders) / RECORD).read_text()))
+
+
+def test_the_nearest_is_written_and_trained(dataset: Folders, capsys: pytest.CaptureFixture[str]) -> None:
+    assert retrieve(dataset, "--protocol", "T1") == 0
+
+    out, record = capsys.readouterr().out, record_of(dataset)
+    assert "left out: Dataset990_Tiny 2d is the target itself" in out
+    assert "Dataset001_Source is the nearest of 3 data sets" in out and record["nearest"] == "Dataset001_Source"
+    assert "train with nnUNetv2_train 990 2d FOLD -p tiny_retrieved -tr nnUNetTrainerMedNNS" in out
+    assert [c["place"] for c in record["candidates"]] == [1] and record["chosen"] == 1
+    plans = read_plans(dataset.preprocessed / "tiny_retrieved.json")
+    assert plans["derived_from"] == "tiny"
+    start = read_checkpoint(folder_of(dataset) / START)
+    assert start["init_args"]["plans"] == plans
+    trainer = train("nnUNetTrainerMedNNS", plans="tiny_retrieved")
+    assert (
+        trainer.cell_network.encoder.output_channels
+        == configuration_of(plans, "2d")["architecture"]["arch_kwargs"]["features_per_stage"]
+    )
+
+
+def test_of_several_the_best_after_an_epoch_is_kept_and_nothing_is_trained_twice(
+    dataset: Folders, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert retrieve(dataset, "--protocol", "T5") == 0
+
+    record = record_of(dataset)
+    dice = {c["place"]: c["dice_after_an_epoch"] for c in record["candidates"]}
+    assert len(dice) == 5 and dice[record["chosen"]] == max(dice.values())
+    chosen = folder_of(dataset) / f"candidate_{record['chosen']}.pth"
+    assert equal(*(dict(read_checkpoint(p)["network_weights"]) for p in (chosen, folder_of(dataset) / START)))
+    assert "retrieved" not in json.dumps([p.name for p in dataset.results.iterdir() if p != folder_of(dataset)])
+
+    # Killed before the plans were written: the same command finds all trainings done.
+    (dataset.preprocessed / "tiny_retrieved.json").unlink()
+    monkeypatch.setattr(CandidateTrainer, "run_training", None)
+    assert retrieve(dataset, "--protocol", "T5") == 0
+    again = record_of(dataset)
+    for one in (*record["candidates"], *again["candidates"]):
+        one["costs"].pop("latency_ms")
+    assert again == record
+
+
+def test_trainings_of_other_candidates_are_refused_unless_overwritten(
+    dataset: Folders, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert retrieve(dataset, "--protocol", "T5") == 0
+    (dataset.preprocessed / "tiny_retrieved.json").unlink()
+
+    assert retrieve(dataset, "--protocol", "T5", "--seed", "1") == 2
+    assert "expected the trainings of these candidates" in capsys.readouterr().err
+    assert retrieve(dataset, "--protocol", "T1", "--seed", "1", "--overwrite") == 0
+    assert not (folder_of(dataset) / TRAININGS).exists()
+
+
+def test_limits_are_kept_by_what_is_measured_here(dataset: Folders, capsys: pytest.CaptureFixture[str]) -> None:
+    assert retrieve(dataset, "--protocol", "T1") == 0
+    nearest = record_of(dataset)["candidates"][0]
+    limit = nearest["costs"]["parameters"] - 1
+
+    assert retrieve(dataset, "--protocol", "T1", "--max-params", str(limit), "--overwrite") == 0
+    record = record_of(dataset)
+    assert record["rejected"][0] == {
+        "candidate": nearest["candidate"],
+        "breaks": [f"parameters {limit + 1:.4g} > {limit:.4g}"],
+    }
+    assert [c["costs"]["parameters"] <= limit for c in record["candidates"]] == [True]
+
+    assert retrieve(dataset, "--max-macs", "1", "--overwrite") == 2
+    error = capsys.readouterr().err
+    assert "limits: expected one of the 18 nearest candidates within them, got none" in error and "macs" in error
+    assert not (dataset.preprocessed / "tiny_retrieved.json").exists(), "an overwritten retrieval is gone"
+
+
+def test_a_target_without_relatives_keeps_nnunets_start_and_says_so(
+    tiny: Folders, capsys: pytest.CaptureFixture[str]
+) -> None:
+    zoo = Zoo.create(tiny.base / "zoo")
+    fill(tiny, zoo)
+    for entry in [e for e in zoo.entries() if e.kind == "dataset features" and e.dataset != DATASET]:
+        tensors = {k: v + 50 * (k == "features") for k, v in zoo.read_weights(entry).items()}
+        zoo.remove([entry.id])
+        zoo.add(Description(**{f: getattr(entry, f) for f in Description.__dataclass_fields__}), tensors)
+
+    assert retrieve(tiny, "--protocol", "T5") == 0
+
+    out, record = capsys.readouterr().out, record_of(tiny)
+    assert "No source is near" in out and record["outlier"] and not (folder_of(tiny) / START).exists()
+    assert "-p tiny_retrieved -tr nnUNetTrainer\n" in out
+    plans = [configuration_of(read_plans(tiny.preprocessed / f"{n}.json"), "2d") for n in ("tiny", "tiny_retrieved")]
+    assert plans[0]["architecture"] == plans[1]["architecture"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--max-params", "0"), "limits: expected positive numbers"),
+        (("--most", "0"), "--most: expected at least 1, got 0"),
+        (("--share", "1"), "--share: expected a number between 0 and 1"),
+        (("-o", "tiny"), "expected another name than the plans to derive from"),
+        (("-o", "nnUNetPlans"), "expected a new name"),
+        (("-c", "3d"), "configuration: expected one of"),
+        (("--zoo", "nowhere"), "nowhere"),
+    ],
+)
+def test_a_mistake_is_one_message_and_nothing_is_written(
+    dataset: Folders, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], message: str
+) -> None:
+    before = sorted(p.name for p in dataset.preprocessed.iterdir())
+
+    assert retrieve(dataset, *words) == 2
+
+    error = capsys.readouterr().err
+    assert error.startswith("nnunet-iac retrieve: ") and message in error
+    assert sorted(p.name for p in dataset.preprocessed.iterdir()) == before and not folder_of(dataset).exists()
+
+
+def test_an_empty_zoo_says_what_to_do(tiny: Folders, capsys: pytest.CaptureFixture[str]) -> None:
+    Zoo.create(tiny.base / "zoo")
+
+    assert retrieve(tiny) == 2
+    assert "nnunet-iac zoo build" in capsys.readouterr().err
