@@ -42,7 +42,7 @@ def test_wheel_holds_trainers_and_type_marker(tmp_path: Path) -> None:
 
 def test_trainers_folder_holds_one_class_for_each_file() -> None:
     for path in trainers_folder().glob("nnUNet*.py"):
-        found = rf"class {path.stem}\((IAC|Baseline|PretrainedEncoder|Retrieved|Transfer)Trainer\):"
+        found = rf"class {path.stem}\((IAC|Baseline|PretrainedEncoder|Retrieved|Transfer|Auto)Trainer\):"
         assert re.search(found, path.read_text(encoding="utf-8"))
 
 

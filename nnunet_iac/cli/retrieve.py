@@ -8,11 +8,8 @@ from typing import TYPE_CHECKING
 from nnunet_iac.cli.arguments import add_device_argument, device_of, fold
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from nnunet_iac.metaspace.task import DatasetSample, Task
-    from nnunet_iac.nnunet.image_samples import PreparedData
-    from nnunet_iac.nnunet.retrieval import Request, Target
+    from nnunet_iac.nnunet.retrieval import Request
+    from nnunet_iac.nnunet.retrieval_target import Target
 
 HELP = "choose a network and its weights from a zoo for a data set (MedNNS), for nnUNetTrainerMedNNS"
 
@@ -57,6 +54,7 @@ def run(args: argparse.Namespace) -> int:
     """
     from nnunet_iac.metaspace.zoo_tasks import read_tasks
     from nnunet_iac.nnunet.retrieval import remove_retrieval, retrieve
+    from nnunet_iac.nnunet.retrieval_target import fitting_tasks
     from nnunet_iac.zoo.store import Zoo
 
     def say(text: str) -> None:
@@ -69,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
     if args.overwrite:
         remove_retrieval(target.folder)
         target.plans_path.unlink(missing_ok=True)
-    record = retrieve(zoo, _fitting(tasks, target, say), target, request, say)
+    record = retrieve(zoo, fitting_tasks(tasks, target, say), target, request, say)
     number = int(target.sample.name[7:10])
     trainer = "nnUNetTrainer" if record["outlier"] else "nnUNetTrainerMedNNS"
     say(f"wrote {target.plans_path} and {target.folder}")
@@ -89,14 +87,9 @@ def _target(args: argparse.Namespace) -> Target:
     from nnunet_iac.nnunet.hosts import results_folder
     from nnunet_iac.nnunet.image_samples import prepared_data
     from nnunet_iac.nnunet.plans import plans_path, preprocessed_folder
-    from nnunet_iac.nnunet.probe_trainer import fold_cases
-    from nnunet_iac.nnunet.retrieval import Target
+    from nnunet_iac.nnunet.retrieval_target import retrieval_target
     from nnunet_iac.nnunet.retrieved_trainer import retrieval_folder
-    from nnunet_iac.nnunet.splits import split_patients
-    from nnunet_iac.nnunet.weights import weight_target
 
-    if not 0 < args.share < 1:
-        raise ValueError(f"--share: expected a number between 0 and 1, got {args.share}")
     data = prepared_data(args.dataset, args.configuration, args.plans, fold=args.fold)
     name = args.output or f"{args.plans}{SUFFIX}"
     path = plans_path(preprocessed_folder(args.dataset), name)
@@ -104,46 +97,14 @@ def _target(args: argparse.Namespace) -> Target:
         raise ValueError(f"-o: expected another name than the plans to derive from, got {name!r}")
     if path.exists() and not args.overwrite:
         raise FileExistsError(f"-o: expected a new name, {path} exists; choose another or give --overwrite")
-    target = weight_target(data.plans, data.configuration, dict(data.content))
-    cases, grouping = fold_cases(data.plans, data.configuration, args.fold, data.content)
-    training, held_out = split_patients(cases, grouping, fraction=args.share, seed=0)
-    return Target(
-        plans=data.plans,
-        configuration=data.configuration,
-        fold=args.fold,
-        target=target,
-        sample=_sample(args, data),
-        training_cases=tuple(training),
-        held_out_cases=tuple(held_out),
+    return retrieval_target(
+        data,
+        args.fold,
         name=name,
         plans_path=path,
         folder=retrieval_folder(results_folder(), data.dataset, name, data.configuration),
+        patches=args.patches,
+        share=args.share,
+        seed=args.seed,
+        device=device_of(args.device),
     )
-
-
-def _fitting(tasks: list[Task], target: Target, say: Callable[[str], None]) -> list[Task]:
-    """Return the sources whose networks and features can serve the target; the others are named."""
-    from nnunet_iac.zoo.stock import StockArchitecture
-
-    residual = StockArchitecture(target.target.architecture).residual
-    fitting = [
-        task
-        for task in tasks
-        if task.sample.encoder == target.sample.encoder and bool(task.candidates.topology[0, -1]) == residual
-    ]
-    for task in tasks:
-        if task.dataset == target.sample.name:
-            say(f"left out: {task.name} is the target itself")
-        elif task not in fitting:
-            say(f"left out: {task.name} has another number of axes, encoder of features or kind of network")
-    return [task for task in fitting if task.dataset != target.sample.name]
-
-
-def _sample(args: argparse.Namespace, data: PreparedData) -> DatasetSample:
-    from nnunet_iac.metaspace.task import DatasetSample
-    from nnunet_iac.metaspace.zoo_tasks import encoder_identity
-    from nnunet_iac.nnunet.dataset_features import region_features
-    from nnunet_iac.nnunet.encoders import RANDOM
-
-    side = region_features(data, patches=args.patches, seed=args.seed, device=device_of(args.device))
-    return DatasetSample(data.dataset, side.features, encoder_identity(RANDOM, data.dimensions), side.labels)

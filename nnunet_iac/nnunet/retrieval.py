@@ -20,12 +20,13 @@ from nnunet_iac.metaspace.fitting import fit
 from nnunet_iac.metaspace.ranking import Ranked, rank, walk
 from nnunet_iac.metaspace.relatives import find_nearness, near_text
 from nnunet_iac.metaspace.settings import FitSettings
-from nnunet_iac.metaspace.task import DatasetSample, Task
+from nnunet_iac.metaspace.task import Task
 from nnunet_iac.nnunet.candidate_training import CandidateTraining, best_candidate
 from nnunet_iac.nnunet.plans import Plans, configuration_of, derive, write_plans
+from nnunet_iac.nnunet.retrieval_target import Target
 from nnunet_iac.nnunet.retrieved_start import RetrievedStart, retrieved_start
 from nnunet_iac.nnunet.retrieved_trainer import RECORD, SCHEMA, START
-from nnunet_iac.nnunet.weights import WeightTarget, write_weights
+from nnunet_iac.nnunet.weights import write_weights
 from nnunet_iac.similarity.outliers import Nearness
 from nnunet_iac.zoo.candidates_entries import read_supernet
 from nnunet_iac.zoo.costs import Costs, Limits, measure_costs
@@ -68,35 +69,6 @@ class Request:
         for name, low in (("most", 1), ("iterations", 1), ("seed", 0)):
             if getattr(self, name) < low:
                 raise ValueError(f"--{name}: expected at least {low}, got {getattr(self, name)}")
-
-
-@dataclass(frozen=True, eq=False)
-class Target:
-    """The data set that a network is wanted for.
-
-    Attributes:
-        plans: to derive from.
-        configuration: of these plans.
-        fold: whose training cases were looked at.
-        target: what the network of these plans reads and answers.
-        sample: features of images of the fold's training cases.
-        training_cases: for short trainings.
-        held_out_cases: to judge these, other patients.
-        name: of the derived plans.
-        plans_path: where they are written.
-        folder: of the retrieval.
-    """
-
-    plans: Plans
-    configuration: str
-    fold: int | str
-    target: WeightTarget
-    sample: DatasetSample
-    training_cases: tuple[str, ...]
-    held_out_cases: tuple[str, ...]
-    name: str
-    plans_path: Path
-    folder: Path
 
 
 @dataclass(frozen=True, eq=False)

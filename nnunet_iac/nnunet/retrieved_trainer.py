@@ -35,34 +35,40 @@ class RetrievedTrainer(IACTrainer):
         """
         super().initialize()
         if not self._restoring:
-            folder = find_retrieval(results_folder(), self.plans_manager.plans, self.configuration_name)
-            self._start_from(folder, read_record(folder))
+            start_from(self, find_retrieval(results_folder(), self.plans_manager.plans, self.configuration_name))
 
     def load_checkpoint(self, filename_or_checkpoint: dict | str) -> None:
         """Load a checkpoint of this training; it has trained weights."""
         self._restoring = True
         super().load_checkpoint(filename_or_checkpoint)
 
-    def _start_from(self, folder: Path, record: dict[str, Any]) -> None:
-        if record["fold"] not in ("all", self.fold) and self.fold != "all":
-            self.print_to_log_file(
-                f"NOTE: retrieved by the training images of fold {record['fold']}; validation images of fold "
-                f"{self.fold} may be among them (no training saw them, the choice did)."
-            )
-        if record["outlier"]:
-            self.print_to_log_file(f"Start: nnU-Net's own initialisation. {record['why']}")
-            return
-        path = folder / START
-        weights = read_checkpoint(path, self.device)["network_weights"]
-        try:
-            self.cell_network.load_state_dict(weights)
-        except RuntimeError as error:  # torch's answer to other keys and shapes
-            raise ValueError(
-                f"start: expected the architecture of the plans, got another one in {path} "
-                f"({str(error).splitlines()[-1].strip()}); retrieve for these plans again with nnunet-iac retrieve"
-            ) from error
-        self._fresh_host = self.cell_network.host_digest()
-        self.print_to_log_file(f"Start: {record['why']} Weights of {path}")
+
+def start_from(trainer: IACTrainer, folder: Path) -> None:
+    """Load the start of a retrieval into a trainer's network, or say why it keeps its own.
+
+    Raises:
+        ValueError: if a file is damaged, or the start is of another architecture.
+    """
+    record, log = read_record(folder), trainer.print_to_log_file
+    if record["fold"] not in ("all", trainer.fold) and trainer.fold != "all":
+        log(
+            f"NOTE: retrieved by the training images of fold {record['fold']}; validation images of fold "
+            f"{trainer.fold} may be among them (no training saw them, the choice did)."
+        )
+    if record["outlier"]:
+        log(f"Start: nnU-Net's own initialisation. {record['why']}")
+        return
+    path = folder / START
+    weights = read_checkpoint(path, trainer.device)["network_weights"]
+    try:
+        trainer.cell_network.load_state_dict(weights)
+    except RuntimeError as error:  # torch's answer to other keys and shapes
+        raise ValueError(
+            f"start: expected the architecture of the plans, got another one in {path} "
+            f"({str(error).splitlines()[-1].strip()}); retrieve for these plans again with nnunet-iac retrieve"
+        ) from error
+    trainer.know_start()
+    log(f"Start: {record['why']} Weights of {path}")
 
 
 def retrieval_folder(results: Path, dataset: str, plans_name: str, configuration: str) -> Path:

@@ -149,6 +149,24 @@ class TransferSettings:
 
 
 @dataclass(frozen=True)
+class RetrievalSettings:
+    """How nnUNetTrainerIACAuto chooses its network from ``transfer.zoo``; see :mod:`nnunet_iac.nnunet.retrieval`."""
+
+    protocol: str = _setting(
+        "T1", _one_of("T1", "T5", "T10"), "nearest candidates to train for an epoch; T1 trains none"
+    )
+    iterations: int = _setting(250, _integer(1), "steps of a candidate's epoch")
+    patches: int = _setting(128, _integer(2), "of the training images to look at")
+    share: float = _setting(0.3, _number(0, 1), "of the training patients judge the candidates of T5 and T10")
+    max_params: float | None = _setting(
+        None, _or_null(_number(0, 1e15)), "parameters of the network at most; null: any"
+    )
+    max_macs: float | None = _setting(None, _or_null(_number(0, 1e18)), "multiply-adds of a patch at most; null: any")
+    max_latency_ms: float | None = _setting(None, _or_null(_number(0, 1e9)), "milliseconds of a patch here at most")
+    max_memory_mb: float | None = _setting(None, _or_null(_number(0, 1e9)), "MiB of weights and a patch here at most")
+
+
+@dataclass(frozen=True)
 class Settings:
     """All settings of this package.
 
@@ -162,6 +180,7 @@ class Settings:
     cell: CellSettings = CellSettings()
     training: TrainingSettings = TrainingSettings()
     transfer: TransferSettings = TransferSettings()
+    retrieval: RetrievalSettings = RetrievalSettings()
 
     @classmethod
     def from_block(cls, block: Mapping[str, Any]) -> Settings:
@@ -200,6 +219,7 @@ SECTIONS: dict[str, Any] = {
     "cell": CellSettings,
     "training": TrainingSettings,
     "transfer": TransferSettings,
+    "retrieval": RetrievalSettings,
 }
 
 

@@ -53,17 +53,21 @@ class TransferTrainer(IACTrainer):
 
     # --- the source ---------------------------------------------------------------------------------------------
 
-    def _settle_choice(self) -> SourceChoice:
+    def _settle_choice(self) -> SourceChoice | None:
         log = self.print_to_log_file
         with locked(self._model_folder, "transfer.lock", log, "Waiting for another fold that chooses a source"):
             choice = stored_choice(self._fold_folder) if self.resume else None
             choice = choice or self._choice_of_other_folds()
-            if choice is None:
-                transfer = self.settings.transfer
-                choice = choose_source(self._zoo(), transfer.source, self._target())
-                for line in choice.lines():
-                    log(line)
-            write_json(self._fold_folder / CHOICE, choice.to_dict())
+            choice = choice or self._choose()
+            if choice is not None:
+                write_json(self._fold_folder / CHOICE, choice.to_dict())
+        return choice
+
+    def _choose(self) -> SourceChoice | None:
+        """Return the source of a first run, None for a search from a fresh draw."""
+        choice = choose_source(self._zoo(), self.settings.transfer.source, self._target())
+        for line in choice.lines():
+            self.print_to_log_file(line)
         return choice
 
     def _choice_of_other_folds(self) -> SourceChoice | None:
@@ -128,10 +132,12 @@ class TransferTrainer(IACTrainer):
             return
         self._tell("host", report, HOST_REPORT, entry)
 
-    def _cell_start(self) -> CellStart:
+    def _cell_start(self) -> CellStart | None:
         transfer, choice = self.settings.transfer, self._choice
+        if choice is None:
+            return None
         identity = {
-            "source": None if choice is None else choice.source,
+            "source": choice.source,
             "temperature": transfer.temperature,
             "weights": transfer.weights,
             "rate": transfer.rate,

@@ -1,0 +1,132 @@
+"""`nnUNetTrainerIACAuto`: from a zoo to trained cells in one flag, every decision in the log."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from nnunet_folders import Folders
+from tiny_dataset import Killed, configure, equal, final_weights, kill_at, log_of, train
+from tiny_sources import fill, move_away
+
+from nnunet_iac.nnunet.auto_trainer import RETRIEVAL, AutoTrainer
+from nnunet_iac.nnunet.hosts import read_checkpoint
+from nnunet_iac.nnunet.plans import configuration_of, genotype_of, read_plans
+from nnunet_iac.nnunet.retrieved_trainer import RECORD, START
+from nnunet_iac.zoo.store import Zoo
+
+TRAINER = "nnUNetTrainerIACAuto"
+
+
+@pytest.fixture
+def zoo(tiny: Folders) -> Zoo:
+    """Supernets around the tiny data set; plans `auto` that name the zoo."""
+    made = Zoo.create(tiny.base / "zoo")
+    fill(tiny, made)
+    configure("auto", f"transfer.zoo={tiny.base / 'zoo'}", "retrieval.patches=8", plans="tiny")
+    return made
+
+
+def model(folders: Folders, plans: str = "auto") -> Path:
+    return folders.results / f"{TRAINER}__{plans}__2d"
+
+
+def test_the_retrieved_network_gets_searched_cells_and_is_left_for_prediction(tiny: Folders, zoo: Zoo) -> None:
+    trainer = train(TRAINER, plans="auto")
+
+    log, record = log_of(model(tiny) / "fold_0"), json.loads((model(tiny) / RETRIEVAL / RECORD).read_text())
+    assert "Auto: Dataset001_Source is the nearest of 3 data sets" in log and "Auto: Chosen: Dataset0" in log
+    assert "Start: Dataset001_Source is the nearest" in log and not record["outlier"]
+    assert "Auto: the cells are searched from a fresh draw: no search of the zoo serves." in log
+    plans = read_plans(model(tiny) / "plans.json")
+    retrieved = read_plans(model(tiny) / RETRIEVAL / "plans.json")
+    widths = [
+        configuration_of(p, "2d")["architecture"]["arch_kwargs"]["features_per_stage"] for p in (plans, retrieved)
+    ]
+    assert widths[0] == widths[1] == trainer.cell_network.encoder.output_channels
+    assert genotype_of(plans, "2d") is not None and plans["plans_name"] == "auto"
+    assert (
+        read_plans(tiny.preprocessed / "auto.json")["configurations"]["2d"].get("architecture")
+        != plans["configurations"]["2d"]["architecture"]
+    ), "the user's plans are untouched"
+
+
+def test_killed_and_continued_without_the_zoo_it_ends_as_if_undisturbed(
+    tiny: Folders, zoo: Zoo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(TRAINER, plans="auto")
+    undisturbed = final_weights(model(tiny) / "fold_0")
+    shutil.rmtree(model(tiny))
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        kill_at(patch, AutoTrainer, "on_epoch_end", 3, after=True)
+        train(TRAINER, plans="auto")
+    shutil.rmtree(tiny.base / "zoo")
+
+    train(TRAINER, plans="auto", resume=True)
+
+    assert equal(final_weights(model(tiny) / "fold_0"), undisturbed)
+
+
+def test_another_fold_takes_the_network_of_the_first(tiny: Folders, zoo: Zoo) -> None:
+    train(TRAINER, plans="auto")
+    record = (model(tiny) / RETRIEVAL / RECORD).read_bytes()
+
+    train(TRAINER, plans="auto", fold=1)
+
+    assert (model(tiny) / RETRIEVAL / RECORD).read_bytes() == record
+    assert "NOTE: retrieved by the training images of fold 0" in log_of(model(tiny) / "fold_1")
+    shapes = [{k: v.shape for k, v in final_weights(model(tiny) / f"fold_{n}").items()} for n in (0, 1)]
+    assert shapes[0] == shapes[1]
+
+
+def test_a_stranger_to_the_zoo_is_trained_as_by_the_trainer_without_one(tiny: Folders, zoo: Zoo) -> None:
+    move_away(zoo)
+
+    train(TRAINER, plans="auto")
+    train("nnUNetTrainerIAC", plans="auto")
+
+    assert "Auto: No source is near" in log_of(model(tiny) / "fold_0")
+    assert not (model(tiny) / RETRIEVAL / START).exists()
+    other = tiny.results / "nnUNetTrainerIAC__auto__2d" / "fold_0"
+    assert equal(final_weights(model(tiny) / "fold_0"), final_weights(other))
+
+
+def test_a_zoo_without_supernets_leaves_the_network_as_planned(tiny: Folders) -> None:
+    Zoo.create(tiny.base / "empty")
+    configure("auto", f"transfer.zoo={tiny.base / 'empty'}", plans="tiny")
+
+    train(TRAINER, plans="auto")
+
+    assert "has no supernets; network and initialisation are those of the plans" in log_of(model(tiny) / "fold_0")
+    assert not (model(tiny) / RETRIEVAL).exists()
+
+
+def test_without_a_zoo_and_with_limits_that_nothing_meets_nothing_is_trained(tiny: Folders, zoo: Zoo) -> None:
+    configure("none", plans="tiny")
+    with pytest.raises(ValueError, match=r"transfer\.zoo: expected the folder or URL of a zoo, got null"):
+        train(TRAINER, plans="none")
+    configure("small", "retrieval.max_macs=1", plans="auto")
+    with pytest.raises(ValueError, match="limits: expected one of the 18 nearest candidates within them, got none"):
+        train(TRAINER, plans="small")
+
+    assert not list(tiny.results.glob("*/fold_0/checkpoint*"))
+
+
+def test_the_start_is_that_of_the_candidate(tiny: Folders, zoo: Zoo, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        kill_at(patch, AutoTrainer, "on_epoch_start", 1)
+        seen = []
+        original = AutoTrainer._settle_host
+        patch.setattr(
+            AutoTrainer,
+            "_settle_host",
+            lambda self: (
+                original(self),
+                seen.append({k: v.clone() for k, v in self.cell_network.state_dict().items()}),
+            ),
+        )
+        train(TRAINER, plans="auto")
+
+    assert equal(seen[0], dict(read_checkpoint(model(tiny) / RETRIEVAL / START)["network_weights"]))

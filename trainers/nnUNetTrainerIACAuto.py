@@ -1,0 +1,10 @@
+"""``-tr nnUNetTrainerIACAuto``, found by nnU-Net through nnUNet_extTrainer."""
+
+from nnunet_iac.nnunet.auto_trainer import AutoTrainer
+from nnunet_iac.nnunet.recipe import Recipe
+
+
+class nnUNetTrainerIACAuto(AutoTrainer):
+    """Retrieves network and weights from a zoo, trains the host, searches from the nearest search, implants, trains."""
+
+    recipe = Recipe(host="train", cells="search")
