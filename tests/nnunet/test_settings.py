@@ -61,7 +61,7 @@ def test_all_problems_are_named_together() -> None:
         "search.epoch: unknown; expected one of ['epochs'",
         'search.host: expected one of "frozen", "joint", got \'cold\'',
         "cell: expected a JSON object, got 3",
-        "zoo: unknown; expected one of ['host', 'search', 'cell', 'training', 'transfer']",
+        "zoo: unknown; expected one of ['host', 'search', 'cell', 'training', 'transfer', 'retrieval']",
         "host.epochs: expected an integer of at least 1, got 'many'",
     ):
         assert part in message
