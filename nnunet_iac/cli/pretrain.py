@@ -68,7 +68,8 @@ def run(args: argparse.Namespace) -> int:
 
     from nnunet_iac.nnunet.image_samples import prepared_data
     from nnunet_iac.nnunet.pretraining import Pretraining
-    from nnunet_iac.nnunet.pretraining_state import alone_in, remove_files
+    from nnunet_iac.nnunet.pretraining_files import FILES
+    from nnunet_iac.nnunet.run_state import alone_in, remove_files
     from nnunet_iac.nnunet.weights import read_weight_target
 
     device = device_of(args.device)
@@ -81,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
     pretraining = Pretraining(target, task, plan, watch, folder, torch.device(device))
     with alone_in(folder):
         if args.overwrite:
-            remove_files(folder)
+            remove_files(folder, FILES)
         if args.resume:
             went_on = pretraining.resume()
             print(f"going on after epoch {pretraining.epoch}" if went_on else f"nothing to go on with in {folder}")
@@ -141,7 +142,7 @@ def _watch(args: argparse.Namespace, data: PreparedData, batch_size: int, device
 def _folder(args: argparse.Namespace, data: PreparedData) -> Path:
     from nnunet_iac.nnunet.hosts import results_folder
     from nnunet_iac.nnunet.pretrained_encoder import pretraining_folder
-    from nnunet_iac.nnunet.pretraining_state import CHECKPOINT, STATE
+    from nnunet_iac.nnunet.pretraining_files import CHECKPOINT, STATE
 
     folder: Path = args.output or pretraining_folder(
         results_folder(), data.dataset, data.plans["plans_name"], data.configuration
@@ -156,15 +157,15 @@ def _folder(args: argparse.Namespace, data: PreparedData) -> Path:
 
 def _draw(folder: Path, result: PretrainingResult) -> None:
     from nnunet_iac.atomic import write_bytes
-    from nnunet_iac.nnunet.pretraining_state import PICTURE
+    from nnunet_iac.nnunet.pretraining_files import PICTURE
     from nnunet_iac.reports.robustness_curve import robustness_png
 
     write_bytes(folder / PICTURE, robustness_png(result.losses, result.best_epoch))
 
 
 def _say(args: argparse.Namespace, folder: Path, result: PretrainingResult, plan: PretrainingPlan, task: Task) -> None:
+    from nnunet_iac.nnunet.pretraining_files import CHECKPOINT
     from nnunet_iac.nnunet.pretraining_images import some_unreadable
-    from nnunet_iac.nnunet.pretraining_state import CHECKPOINT
 
     if task.unreadable:
         print(

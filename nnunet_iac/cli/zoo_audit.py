@@ -44,9 +44,9 @@ def run(args: argparse.Namespace) -> int:
     import torch
 
     from nnunet_iac.atomic import write_json
+    from nnunet_iac.nnunet.run_state import alone_in, remove_files, remove_leftovers
     from nnunet_iac.nnunet.supernet_audit import FILES, RESULT, STATE, AuditPlan, SupernetAudit
     from nnunet_iac.nnunet.supernet_measure import PatchMeasure
-    from nnunet_iac.nnunet.supernet_state import alone_in, remove_files, remove_leftovers
     from nnunet_iac.zoo.candidates_entries import find_candidates
     from nnunet_iac.zoo.store import Zoo
 

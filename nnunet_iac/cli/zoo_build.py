@@ -79,9 +79,9 @@ def run(args: argparse.Namespace) -> int:
     """
     import torch
 
+    from nnunet_iac.nnunet.run_state import alone_in, remove_files, remove_leftovers
     from nnunet_iac.nnunet.supernet_build import CANDIDATES, FEATURES, FILES, STATE, SupernetBuild
     from nnunet_iac.nnunet.supernet_entries import describe, writable_zoo, write_entries
-    from nnunet_iac.nnunet.supernet_state import alone_in, remove_files, remove_leftovers
     from nnunet_iac.zoo.candidates_entries import SUPERNET
 
     device = torch.device(device_of(args.device))

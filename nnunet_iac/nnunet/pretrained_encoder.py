@@ -6,7 +6,7 @@ from pathlib import Path
 
 from nnunet_iac.nnunet.hosts import read_checkpoint, results_folder
 from nnunet_iac.nnunet.plans import DERIVED_FROM, Plans
-from nnunet_iac.nnunet.pretraining_state import CHECKPOINT
+from nnunet_iac.nnunet.pretraining_files import CHECKPOINT
 from nnunet_iac.nnunet.trainers import IACTrainer
 from nnunet_iac.nnunet.weights import PROVENANCE
 

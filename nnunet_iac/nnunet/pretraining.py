@@ -5,7 +5,7 @@ epoch are written as a checkpoint for ``-pretrained_weights``, with a decoder th
 less pretraining at a known regret, not a better start than full pretraining
 (:mod:`nnunet_iac.robustness.yardsticks`); the random initialisation is scored too, as epoch 0, and never chosen.
 
-Everything that a killed run needs is in one file (:mod:`nnunet_iac.nnunet.pretraining_state`), written whole after each
+Everything that a killed run needs is in one file (:mod:`nnunet_iac.nnunet.run_state`), written whole after each
 epoch; checkpoint and curve follow from it. On a CPU a run that was killed and continued is bit-equal to one that was
 not. Computed in single precision, also on CUDA, where nnU-Net trains in half: a plan's batch takes more memory there.
 """
@@ -27,17 +27,9 @@ from torch import nn
 from tqdm import trange
 
 from nnunet_iac.atomic import write_json, write_text
+from nnunet_iac.nnunet.pretraining_files import CHECKPOINT, CURVE, FILES, RESULT, STATE
 from nnunet_iac.nnunet.pretraining_plan import PretrainingPlan, PretrainingResult, Task, Watch
-from nnunet_iac.nnunet.pretraining_state import (
-    CHECKPOINT,
-    CURVE,
-    RESULT,
-    SCHEMA,
-    damaged,
-    read_state,
-    remove_leftovers,
-    write_state,
-)
+from nnunet_iac.nnunet.run_state import SCHEMA, damaged, read_state, remove_leftovers, write_state
 from nnunet_iac.nnunet.weights import WeightTarget, build_network, write_weights
 from nnunet_iac.robustness.selection import OnlineState, update
 
@@ -120,15 +112,15 @@ class Pretraining:
         Raises:
             ValueError: if that run was another one, or its state is damaged.
         """
-        state = read_state(self.folder, self.identity, self.device)
+        state = read_state(self.folder / STATE, self.identity, self.device)
         if state is None:
             return False
         try:
             self._load(state)
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise damaged(self.folder, error) from error
+            raise damaged(self.folder / STATE, error) from error
         # A kill may have come between the state and the files that follow from it, or while one was written.
-        remove_leftovers(self.folder)
+        remove_leftovers(self.folder, FILES)
         self._write_checkpoint()
         self._write_curve()
         return True
@@ -228,7 +220,7 @@ class Pretraining:
             "seen": json.dumps(self.seen.to_json()),
             "unreadable": dict(self.task.unreadable),
         }
-        write_state(self.folder, self.identity, content)
+        write_state(self.folder / STATE, self.identity, content)
 
     def _load(self, state: dict[str, Any]) -> None:
         self.network.load_state_dict(state["network"])

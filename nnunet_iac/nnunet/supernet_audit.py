@@ -13,10 +13,10 @@ from typing import Any
 
 import torch
 
+from nnunet_iac.nnunet.run_state import damaged, read_state, write_state
 from nnunet_iac.nnunet.supernet_data import SupernetData
 from nnunet_iac.nnunet.supernet_measure import Estimate, PatchMeasure
 from nnunet_iac.nnunet.supernet_run import Lessons, Log, SupernetRun
-from nnunet_iac.nnunet.supernet_state import damaged, read_state, write_state
 from nnunet_iac.zoo.candidates_entries import Candidates
 from nnunet_iac.zoo.candidates_fidelity import FEWEST, rank_fidelity
 from nnunet_iac.zoo.shrinking import SupernetPlan

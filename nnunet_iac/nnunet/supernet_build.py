@@ -20,11 +20,11 @@ from nnunet_iac.atomic import write_text
 from nnunet_iac.cells.weight_transfer import unique_tensors
 from nnunet_iac.nnunet.dataset_features import region_features
 from nnunet_iac.nnunet.encoders import RANDOM
+from nnunet_iac.nnunet.run_state import damaged, read_state, write_state
 from nnunet_iac.nnunet.supernet_data import SupernetData
 from nnunet_iac.nnunet.supernet_host import SupernetHost
 from nnunet_iac.nnunet.supernet_measure import PatchMeasure
 from nnunet_iac.nnunet.supernet_run import Lessons, Log, SupernetRun
-from nnunet_iac.nnunet.supernet_state import damaged, read_state, write_state
 from nnunet_iac.nnunet.weights import WeightTarget
 from nnunet_iac.zoo.candidates import SEED, sample_candidates
 from nnunet_iac.zoo.candidates_response import NoisePlan, functional_response

@@ -15,8 +15,8 @@ import torch
 
 from nnunet_iac.cells.weight_transfer import unique_tensors
 from nnunet_iac.nnunet.plans import Plans, configuration_of
+from nnunet_iac.nnunet.run_state import differences
 from nnunet_iac.nnunet.supernet_build import Measured, SupernetBuild
-from nnunet_iac.nnunet.supernet_state import differences
 from nnunet_iac.nnunet.weights import WeightTarget
 from nnunet_iac.zoo.candidates import SEED
 from nnunet_iac.zoo.candidates_entries import (

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from tqdm import trange
 
-from nnunet_iac.nnunet.supernet_state import damaged, read_state, write_state
+from nnunet_iac.nnunet.run_state import damaged, read_state, write_state
 from nnunet_iac.zoo.distillation import Activation
 from nnunet_iac.zoo.shrinking import SupernetPlan
 from nnunet_iac.zoo.supernet import ElasticUNet

@@ -16,7 +16,8 @@ from prepared_datasets import CASES, REGIONS, write_json, write_prepared
 from nnunet_iac.cli.main import main
 from nnunet_iac.nnunet.hosts import read_checkpoint
 from nnunet_iac.nnunet.pretraining import Pretraining
-from nnunet_iac.nnunet.pretraining_state import CHECKPOINT, CURVE, LOCK, PICTURE, RESULT, STATE, alone_in
+from nnunet_iac.nnunet.pretraining_files import CHECKPOINT, CURVE, PICTURE, RESULT, STATE
+from nnunet_iac.nnunet.run_state import LOCK, alone_in
 from nnunet_iac.nnunet.weights import PROVENANCE
 
 OTHER = "Dataset991_Other"
@@ -151,7 +152,7 @@ def test_two_processes_do_not_pretrain_in_one_folder(data: Folders, capsys: pyte
     with alone_in(default_folder(data)):
         assert pretrain("--overwrite") == 2
 
-    assert "expected a folder that no other process pretrains in" in capsys.readouterr().err
+    assert "expected a folder that no other process works in" in capsys.readouterr().err
     assert not (default_folder(data) / STATE).exists() and pretrain("--overwrite") == 0
 
 

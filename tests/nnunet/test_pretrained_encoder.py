@@ -17,7 +17,7 @@ from prepared_datasets import write_json, write_prepared
 from tiny_dataset import Killed, configure, equal, final_weights, kill_at, log_of, make_trainer, train
 
 from nnunet_iac.nnunet.pretrained_encoder import find_pretrained, pretraining_folder
-from nnunet_iac.nnunet.pretraining_state import CHECKPOINT
+from nnunet_iac.nnunet.pretraining_files import CHECKPOINT
 from nnunet_iac.nnunet.weights import build_network, read_weight_target, write_weights
 
 TRAINER = "nnUNetTrainerPretrainedEncoder"

@@ -24,8 +24,9 @@ from nnunet_iac.nnunet import pretraining as module
 from nnunet_iac.nnunet.hosts import read_checkpoint
 from nnunet_iac.nnunet.plans import with_genotype
 from nnunet_iac.nnunet.pretraining import Pretraining
+from nnunet_iac.nnunet.pretraining_files import CHECKPOINT, CURVE, FILES, RESULT, STATE
 from nnunet_iac.nnunet.pretraining_plan import PretrainingPlan, PretrainingResult
-from nnunet_iac.nnunet.pretraining_state import CHECKPOINT, CURVE, RESULT, STATE, remove_files
+from nnunet_iac.nnunet.run_state import remove_files
 from nnunet_iac.nnunet.weights import PROVENANCE, WeightTarget, build_network, weight_target
 from nnunet_iac.robustness.selection import StoppingRule
 
@@ -446,8 +447,8 @@ def test_starting_anew_removes_all_of_the_old_run(target: WeightTarget, finished
     (finished / "notes.txt").touch()
     (finished / f".{STATE}.x7.tmp").touch()
 
-    remove_files(finished)
-    remove_files(finished / "none")
+    remove_files(finished, FILES)
+    remove_files(finished / "none", FILES)
 
     assert [path.name for path in finished.iterdir()] == ["notes.txt"]
 

@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from tiny_dataset import Killed, equal, kill_at
 
+from nnunet_iac.nnunet.run_state import alone_in, read_state, remove_files, write_state
 from nnunet_iac.nnunet.supernet_run import Lessons, SupernetRun
-from nnunet_iac.nnunet.supernet_state import alone_in, read_state, remove_files, write_state
 from nnunet_iac.zoo.shrinking import SupernetPlan
 from nnunet_iac.zoo.supernet import ElasticUNet
 
@@ -180,7 +180,7 @@ def test_a_folder_is_held_by_one_process_and_emptied_of_its_own_files_only(tmp_p
     for name in ("notes.txt", "state.pt", "network_3.pt", ".state.pt.x7.tmp", ".network_3.pt.x7.tmp"):
         (tmp_path / name).touch()
     remove_files(tmp_path, ("state.pt", "network_*.pt"))
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["notes.txt", "supernet.lock"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["notes.txt", "run.lock"]
 
 
 def test_an_epoch_has_steps() -> None:

@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 
 from nnunet_iac.atomic import replacing
 
-LOCK = "supernet.lock"
+LOCK = "run.lock"
 
 SCHEMA = 1
 
