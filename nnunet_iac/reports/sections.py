@@ -15,7 +15,15 @@ from nnunet_iac.reports.provenance import provenance_section, settings_section
 from nnunet_iac.reports.result import tau_of
 from nnunet_iac.reports.scores import Scores, case_means, scores_data
 from nnunet_iac.reports.trace import SearchTrace
-from nnunet_iac.reports.words import dice_sentence, fold_sentences, is_undecided, model_sentences, state_of, warnings_of
+from nnunet_iac.reports.words import (
+    dice_sentence,
+    fold_sentences,
+    has_cells,
+    is_undecided,
+    model_sentences,
+    state_of,
+    warnings_of,
+)
 
 MOST_CASES = 300
 """Rows of the table of cases; with more cases, those that changed most are listed."""
@@ -43,7 +51,8 @@ def build_report(artefacts: ModelArtefacts) -> Report:
     )
     folds = ", ".join(fold.number for fold in artefacts.folds)
     return Report(
-        title="Cells of " + (name.dataset if name else artefacts.folder.name),
+        title=("Cells of " if has_cells(artefacts) else "Training of ")
+        + (name.dataset if name else artefacts.folder.name),
         subject=subject + (f" · fold {folds}" if folds else ""),
         badge=badge,
         tone=tone,

@@ -18,6 +18,10 @@ BASELINES = "nnunet_iac.baselines."
 """Plans that name a network below this have other skip connections, which nobody searches for."""
 
 
+HOSTS_ALONE = ("nnUNetTrainer", "nnUNetTrainerIACHost", "nnUNetTrainerPretrainedEncoder", "nnUNetTrainerMedNNS")
+"""Trainers that train a stock host and nothing else."""
+
+
 def state_of(artefacts: ModelArtefacts) -> tuple[str, Tone]:
     """Return the state of a model in a few words, with the tone of its badge."""
     if network := _baseline(artefacts):
@@ -32,8 +36,21 @@ def state_of(artefacts: ModelArtefacts) -> tuple[str, Tone]:
         return "decided", "good"
     genotype = artefacts.genotype
     if genotype is None:
-        return "before the search", "busy"
+        return (
+            ("host alone, nothing is searched", "plain") if is_host_alone(artefacts) else ("before the search", "busy")
+        )
     return ("genotype from plans" if genotype.kind == "searched" else f"{genotype.kind} control"), "plain"
+
+
+def is_host_alone(artefacts: ModelArtefacts) -> bool:
+    """Return whether the model is a stock host without cells, and will stay so."""
+    trainer = artefacts.name.trainer if artefacts.name is not None else ""
+    return artefacts.genotype is None and trainer in HOSTS_ALONE
+
+
+def has_cells(artefacts: ModelArtefacts) -> bool:
+    """Return whether the model has cells, or will."""
+    return not is_host_alone(artefacts) and _baseline(artefacts) is None
 
 
 def is_undecided(artefacts: ModelArtefacts) -> bool:
@@ -48,6 +65,8 @@ def model_sentences(artefacts: ModelArtefacts) -> tuple[str, ...]:
     if network := _baseline(artefacts):
         return (f"Baseline: nothing is searched; the skip connections are those of {network}.",)
     genotype = artefacts.genotype
+    if is_host_alone(artefacts):
+        return ("Host alone: the network is the stock nnU-Net, without cells; nothing is searched.",)
     if genotype is None:
         return ("There is no genotype yet: the cells are still open.",)
     if genotype.kind == "identity":

@@ -5,7 +5,8 @@ import pytest
 from nnunet_iac.cells.genotype import Genotype
 from nnunet_iac.reports.artefacts import read_results
 from nnunet_iac.reports.scores import scores_data
-from nnunet_iac.reports.words import dice_sentence, fold_sentences, model_sentences, state_of, warnings_of
+from nnunet_iac.reports.sections import build_report
+from nnunet_iac.reports.words import dice_sentence, fold_sentences, has_cells, model_sentences, state_of, warnings_of
 
 
 def told(results):
@@ -82,6 +83,20 @@ def test_of_a_baseline_it_is_said_that_nothing_is_searched(results, trainer):
 
 def test_a_baseline_in_a_renamed_folder_is_known_by_its_network(results):
     assert state_of(baseline(results, "renamed"))[0] == "baseline: AttentionUNet, nothing is searched"
+
+
+@pytest.mark.parametrize("trainer", ["nnUNetTrainer", "nnUNetTrainerIACHost", "nnUNetTrainerPretrainedEncoder"])
+def test_a_host_alone_waits_for_no_search(results, trainer):
+    read = baseline(
+        results,
+        f"Dataset004_Hippocampus/{trainer}__nnUNetPlans__2d",
+        network="dynamic_network_architectures.architectures.unet.PlainConvUNet",
+    )
+    assert state_of(read) == ("host alone, nothing is searched", "plain") and not has_cells(read)
+    assert model_sentences(read) == (
+        "Host alone: the network is the stock nnU-Net, without cells; nothing is searched.",
+    )
+    assert build_report(read).title == "Training of Dataset004_Hippocampus"
 
 
 def test_a_network_of_cells_is_no_baseline(results):
