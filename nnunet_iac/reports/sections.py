@@ -50,9 +50,9 @@ def build_report(artefacts: ModelArtefacts) -> Report:
         f"{name.dataset} · {name.configuration} · {name.trainer} · {name.plans}" if name else str(artefacts.folder)
     )
     folds = ", ".join(fold.number for fold in artefacts.folds)
+    what = "Cells" if has_cells(artefacts) else "Training"
     return Report(
-        title=("Cells of " if has_cells(artefacts) else "Training of ")
-        + (name.dataset if name else artefacts.folder.name),
+        title=f"{what} of {name.dataset if name else artefacts.folder.name}",
         subject=subject + (f" · fold {folds}" if folds else ""),
         badge=badge,
         tone=tone,
