@@ -30,10 +30,17 @@ from nnunet_iac.cells.transfer_report import TensorRecord, TransferReport
 ARCHITECTURE = "architecture."
 """Start of the names of logits and mask."""
 
+VARIATION = ARCHITECTURE + "variation"
+"""Name of the sum of each logit's squared steps in its search, ``(G, E, O)``."""
+
 
 @torch.no_grad()
-def start_architecture(cells: MixedCells, source: Mapping[str, torch.Tensor], temperature: float) -> None:
+def start_architecture(cells: MixedCells, source: Mapping[str, torch.Tensor], temperature: float) -> torch.Tensor:
     """Let the logits of operations and edges start from a source, in place; see the module's text.
+
+    Returns:
+        how far chance alone may have moved the logits before this search, as the sum of squared steps ``(G, E, O)``:
+        that of the source over ``T^2``. A source that does not tell is taken for chance altogether.
 
     Args:
         cells: of a search that did not start yet; its own draw is the cold start.
@@ -59,6 +66,12 @@ def start_architecture(cells: MixedCells, source: Mapping[str, torch.Tensor], te
     for logits, found in ((own.alpha, revived(alpha, mask)), (own.beta, beta)):
         matched = match_levels(found, len(logits), shared=cells.shared)
         logits.copy_(softened(matched.to(logits), logits, temperature))
+    steps = source.get(VARIATION)
+    if steps is None:
+        steps = (alpha - alpha.mean(-1, keepdim=True)).square()
+    elif steps.shape != alpha.shape:
+        raise ValueError(f"source: expected squared steps of shape {tuple(alpha.shape)}, got {tuple(steps.shape)}")
+    return match_levels(steps.double().cpu(), len(own.alpha), shared=cells.shared) / temperature**2
 
 
 def revived(alpha: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
         ValueError: for bad arguments or plans, an empty zoo, or limits that nothing meets.
     """
     from nnunet_iac.metaspace.zoo_tasks import read_tasks
-    from nnunet_iac.nnunet.retrieval import remove_retrieval, retrieve
+    from nnunet_iac.nnunet.retrieval import remove_trainings, retrieve
     from nnunet_iac.nnunet.retrieval_target import fitting_tasks
     from nnunet_iac.zoo.store import Zoo
 
@@ -65,8 +65,7 @@ def run(args: argparse.Namespace) -> int:
     tasks = read_tasks(zoo)
     target = _target(args)
     if args.overwrite:
-        remove_retrieval(target.folder)
-        target.plans_path.unlink(missing_ok=True)
+        remove_trainings(target.folder)
     record = retrieve(zoo, fitting_tasks(tasks, target, say), target, request, say)
     number = int(target.sample.name[7:10])
     trainer = "nnUNetTrainer" if record["outlier"] else "nnUNetTrainerMedNNS"

@@ -20,6 +20,9 @@ from nnunet_iac.similarity.gaussians import Gaussian, bures_wasserstein_matrix
 
 Array = NDArray[np.float64]
 
+FEWEST = 2
+"""Data sets that a fit needs; one alone has nothing to be told from."""
+
 
 def fit(tasks: Sequence[Task], settings: FitSettings | None = None, *, fid: Array | None = None) -> MetaSpace:
     """Return a meta-space fitted on all given tasks.
@@ -52,7 +55,7 @@ def fit(tasks: Sequence[Task], settings: FitSettings | None = None, *, fid: Arra
         (4,)
     """
     settings = settings or FitSettings()
-    check_tasks(tasks, 2)
+    check_tasks(tasks, FEWEST)
     distances = squared_fid(tasks) if fid is None else fid
     networks = _networks(tasks, settings)
     data = _Data(tasks, networks, normalised_fid(torch.from_numpy(distances)).float())

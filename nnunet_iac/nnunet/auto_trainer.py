@@ -11,21 +11,20 @@ from pathlib import Path
 
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
+from nnunet_iac.atomic import write_json
+from nnunet_iac.metaspace.fitting import FEWEST
 from nnunet_iac.metaspace.zoo_tasks import read_tasks
 from nnunet_iac.nnunet.image_samples import prepared_data
-from nnunet_iac.nnunet.nearest_source import SourceChoice
+from nnunet_iac.nnunet.model_folder import PLANS, RECORD, RETRIEVAL
+from nnunet_iac.nnunet.nearest_source import NoSourceError, SourceChoice
 from nnunet_iac.nnunet.plans import configuration_of, read_plans
-from nnunet_iac.nnunet.retrieval import Request, retrieve
+from nnunet_iac.nnunet.retrieval import Request, agrees_on_trainings, remove_trainings, retrieve
 from nnunet_iac.nnunet.retrieval_target import Target, fitting_tasks, retrieval_target
-from nnunet_iac.nnunet.retrieved_trainer import RECORD, read_record, start_from
+from nnunet_iac.nnunet.retrieved_trainer import SCHEMA, read_record, start_from
 from nnunet_iac.nnunet.transfer_trainer import TransferTrainer
-from nnunet_iac.search.search import STATE
 from nnunet_iac.zoo.candidates_entries import SUBNETWORKS
 from nnunet_iac.zoo.costs import Limits
 from nnunet_iac.zoo.entries import Query
-
-RETRIEVAL, PLANS = "retrieval", "plans.json"
-"""Folder in the model's folder, and the plans with the retrieved architecture in it."""
 
 
 class AutoTrainer(TransferTrainer):
@@ -47,11 +46,12 @@ class AutoTrainer(TransferTrainer):
             NotImplementedError: for T5 and T10 under DDP.
         """
         with self._locked("retrieval.lock", "Waiting for another fold that retrieves"):
-            retrieved = self._of_first_rank(self._settle_retrieval)
-        if retrieved:
+            self._of_first_rank(self._settle_retrieval)
+        record = read_record(self._retrieval_folder)
+        if not record["outlier"]:
             self._adopt_architecture()
         super().initialize()
-        if retrieved and not self._restoring:
+        if not self._restoring:
             start_from(self, self._retrieval_folder)
 
     def load_checkpoint(self, filename_or_checkpoint: dict | str) -> None:
@@ -63,33 +63,40 @@ class AutoTrainer(TransferTrainer):
     def _retrieval_folder(self) -> Path:
         return self._model_folder / RETRIEVAL
 
-    @property
-    def _is_outlier(self) -> bool:
-        is_there = (self._retrieval_folder / RECORD).is_file()
-        return is_there and bool(read_record(self._retrieval_folder)["outlier"])
-
     def _say(self, text: str) -> None:
         self.print_to_log_file(f"Auto: {text}")
 
     # --- the network --------------------------------------------------------------------------------------------
 
-    def _settle_retrieval(self) -> bool:
-        """Retrieve unless it is done; return whether there is a retrieval."""
+    def _settle_retrieval(self) -> None:
+        """Retrieve, unless a fold of this model did; that nothing could be retrieved is written down as well."""
         if (self._retrieval_folder / RECORD).is_file():
-            return True
-        zoo = self._zoo()
-        if not zoo.entries(Query(SUBNETWORKS)):
-            self._say(f"{zoo.place.name} has no supernets; network and initialisation are those of the plans.")
-            return False
-        request = self._request()
+            return
+        zoo, request = self._zoo(), self._request()
         if self.is_ddp and request.protocol != "T1":
             raise NotImplementedError(
                 f"retrieval.protocol: expected T1 with -num_gpus above 1, got {request.protocol}; train the first fold "
                 "on one GPU until its host has begun, or retrieve with nnunet-iac retrieve"
             )
+        if not zoo.entries(Query(SUBNETWORKS)):
+            self._retrieve_nothing(f"{zoo.place.name} has no supernets")
+            return
         target = self._retrieval_target(request)
-        retrieve(zoo, fitting_tasks(read_tasks(zoo), target, self._say), target, request, self._say)
-        return True
+        tasks = fitting_tasks(read_tasks(zoo), target, self._say)
+        if len({task.dataset for task in tasks}) < FEWEST:
+            self._retrieve_nothing(f"{zoo.place.name} has fewer than {FEWEST} data sets that can serve this one")
+            return
+        # The lock is held, so trainings of other candidates are those of a run that was killed.
+        if not agrees_on_trainings(target.folder, self.fold):
+            remove_trainings(target.folder)
+        retrieve(zoo, tasks, target, request, self._say)
+
+    def _retrieve_nothing(self, reason: str) -> None:
+        why = f"{reason}; network and initialisation are those of the plans."
+        self._say(why)
+        self._retrieval_folder.mkdir(parents=True, exist_ok=True)
+        record = {"schema": SCHEMA, "outlier": True, "why": why, "fold": self.fold, "searched": False}
+        write_json(self._retrieval_folder / RECORD, record)
 
     def _request(self) -> Request:
         wanted = self.settings.retrieval
@@ -128,19 +135,18 @@ class AutoTrainer(TransferTrainer):
     # --- the search ---------------------------------------------------------------------------------------------
 
     def _choose(self) -> SourceChoice | None:
-        if self._is_outlier:
+        record = read_record(self._retrieval_folder)
+        if record["outlier"] and "nearness" in record:
             self._say("the cells are searched from a fresh draw: no data set of the zoo is near.")
             return None
-        if self.resume and (self._fold_folder / STATE).is_file():
-            return None  # that search began from a fresh draw
         try:
             return super()._choose()
-        except ValueError as error:
+        except NoSourceError as error:
             self._say(f"the cells are searched from a fresh draw: no search of the zoo serves. {error}")
             return None
 
     def _transfer_host(self) -> None:
-        if (self._retrieval_folder / RECORD).is_file():
+        if read_record(self._retrieval_folder)["outlier"]:
+            self._say("the host starts as nnU-Net initialises it.")
+        else:
             self._say("the host starts from what was retrieved, not from the host of a search.")
-        elif self._choice is not None:
-            super()._transfer_host()

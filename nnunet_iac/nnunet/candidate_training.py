@@ -17,6 +17,7 @@ import torch
 from nnunetv2.run.run_training import maybe_load_checkpoint
 
 from nnunet_iac.atomic import write_json
+from nnunet_iac.nnunet.hosts import read_checkpoint
 from nnunet_iac.nnunet.measured_arms import measure_arms
 from nnunet_iac.nnunet.plans import Plans, derive
 from nnunet_iac.nnunet.predictions import Arm, Predictions
@@ -87,7 +88,13 @@ class CandidateTraining:
                 device,
                 resume=begun,
             )
-            maybe_load_checkpoint(trainer, begun, False, None if begun else str(self.start))
+            if begun:
+                maybe_load_checkpoint(trainer, True, False)
+            else:
+                # nnU-Net's -pretrained_weights would leave the segmentation layers out; the final training does not.
+                trainer.initialize()
+                trainer.cell_network.load_state_dict(read_checkpoint(self.start, device)["network_weights"])
+                trainer.know_start()
             trainer.run_training()
             trainer.perform_actual_validation()
         dice = self._measure()

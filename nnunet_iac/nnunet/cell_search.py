@@ -113,8 +113,8 @@ def search_cells(
     network.freeze_host(plan.mode == "frozen")
     cells = mixed_cells(network, settings, device)
     network.implant(cells)
-    if start is not None and not (resume and (folder / STATE).is_file()):
-        start.fill(cells)
+    begins = not (resume and (folder / STATE).is_file())
+    variation = start.fill(cells) if start is not None and begins else None
     streams = _Streams(data, settings.search.augment)
     try:
         result = run_search(
@@ -128,6 +128,7 @@ def search_cells(
             identity=identity,
             resume=resume,
             log=log,
+            variation=variation,
         )
     finally:
         streams.close()

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 from nnunet_iac.cells.mixed import MixedCells
 
 
@@ -15,12 +17,13 @@ class CellStart:
 
     Attributes:
         identity: what it depends on, as JSON has it; a search that is continued must agree.
-        fill: puts logits and weights into fresh cells; not called where a search is continued.
+        fill: puts logits and weights into fresh cells and returns the squared steps that the logits took before
+            (see :func:`~nnunet_iac.cells.warm_start.start_architecture`); not called where a search is continued.
         rate: factor of the architecture's learning rate in the first epochs that have architecture steps.
         rate_epochs: how many epochs.
     """
 
     identity: Mapping[str, Any]
-    fill: Callable[[MixedCells], None]
+    fill: Callable[[MixedCells], torch.Tensor]
     rate: float = 1.0
     rate_epochs: int = 0

@@ -19,6 +19,10 @@ from nnunet_iac.nnunet.plans import Plans, genotype_of, read_plans, write_plans
 
 PLANS = "plans.json"
 GENOTYPE = "genotype.json"
+CHOICE = "transfer.json"
+"""In the folder of a fold: the search of a zoo that it starts from."""
+RETRIEVAL, RECORD = "retrieval", "retrieval.json"
+"""In a model's folder: what was retrieved from a zoo, and the record in there."""
 
 
 @contextmanager

@@ -21,7 +21,11 @@ NEAREST = "nearest"
 SCHEMA = 1
 """Version of the JSON form of a choice."""
 
-REMEDY = "add the fold in which a search ran with nnunet-iac zoo add FOLDER"
+REMEDY = "add the fold in which a search ran with nnunet-iac zoo add --searches FOLDER"
+
+
+class NoSourceError(ValueError):
+    """A zoo has no search that could be compared with the target."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,7 @@ class SourceChoice:
         distances: from the target to the data set of each source that could be compared, nearest first.
         skipped: why each other source could not be taken, by ``id (name)``.
         warnings: what a reader should know.
+        lineage: data sets that its weights have seen: its own, and those that it started from.
     """
 
     zoo: str
@@ -68,6 +73,7 @@ class SourceChoice:
     distances: Sequence[Mapping[str, Any]] = ()
     skipped: Mapping[str, str] = field(default_factory=dict)
     warnings: Sequence[str] = ()
+    lineage: Sequence[str] = ()
 
     def lines(self) -> list[str]:
         """Return the choice in plain words, one line for the log each."""
@@ -111,6 +117,11 @@ def choose_source(zoo: Zoo, wanted: str, target: TransferTarget) -> SourceChoice
     return _nearest(zoo, target) if wanted == NEAREST else _named(zoo, wanted, target)
 
 
+def lineage_of(entry: Entry) -> tuple[str, ...]:
+    """Return the data sets that an entry's weights have seen, its own first."""
+    return (entry.dataset, *map(str, entry.facts.get("ancestors", ())))
+
+
 def problem_of(entry: Entry, nodes: int) -> str:
     """Return why a search cannot start from an entry, naming both sides; empty if it can."""
     if entry.kind != search_import.KIND:
@@ -141,21 +152,22 @@ def _named(zoo: Zoo, wanted: str, target: TransferTarget) -> SourceChoice:
         dataset=entry.dataset,
         wanted=wanted,
         why=f"transfer.source={wanted} names it",
-        warnings=tuple(same) if entry.dataset == target.dataset else (),
+        warnings=tuple(same) if target.dataset in lineage_of(entry) else (),
+        lineage=lineage_of(entry),
     )
 
 
 def _nearest(zoo: Zoo, target: TransferTarget) -> SourceChoice:
     entries = zoo.entries(Query(kind=search_import.KIND))
     if not entries:
-        raise ValueError(f"transfer.zoo: expected a {search_import.KIND} in {zoo.place.name}, found none; {REMEDY}")
+        raise NoSourceError(f"transfer.zoo: expected a {search_import.KIND} in {zoo.place.name}, found none; {REMEDY}")
     described = _described(zoo, target)
     problems = {entry.id: _why_not(entry, target, described) for entry in entries}
     candidates = [entry for entry in entries if not problems[entry.id]]
     skipped = {f"{entry.id} ({entry.name})": problems[entry.id] for entry in entries if problems[entry.id]}
     if not candidates:
         left = "; ".join(f"{what}: {why}" for what, why in skipped.items())
-        raise ValueError(
+        raise NoSourceError(
             f"transfer.source: expected a search in {zoo.place.name} whose data set can be compared with "
             f"{target.dataset}, found none ({left}); {REMEDY} and the features of its data set with nnunet-iac zoo "
             "build, or name an entry with transfer.source=ID"
@@ -181,6 +193,7 @@ def _nearest(zoo: Zoo, target: TransferTarget) -> SourceChoice:
         ),
         skipped=skipped,
         warnings=found[best.dataset].warnings,
+        lineage=lineage_of(best),
     )
 
 
@@ -199,6 +212,8 @@ def _described(zoo: Zoo, target: TransferTarget) -> dict[str, Entry]:
 
 
 def _why_not(entry: Entry, target: TransferTarget, described: Mapping[str, Entry]) -> str:
+    if target.dataset in lineage_of(entry)[1:]:
+        return f"its weights started from the target's own data set; transfer.source={entry.id} takes it all the same"
     if entry.dataset == target.dataset:
         return (
             "it was searched on the target's own data set and may have seen this fold's validation cases; "

@@ -1,7 +1,7 @@
 """A network of the zoo for a data set: is there a relative, which candidates are nearest, which of them is best.
 
-Nothing is written before everything was found: the starts of the candidates go to a folder of their own, the plans and
-the record come last, each whole.
+What an earlier retrieval found is replaced only once something was found: the starts and short trainings of candidates
+have files of their own; weights, plans and record come last, each whole, the record after all others.
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ from nnunet_iac.metaspace.relatives import find_nearness, near_text
 from nnunet_iac.metaspace.settings import FitSettings
 from nnunet_iac.metaspace.task import Task
 from nnunet_iac.nnunet.candidate_training import CandidateTraining, best_candidate
+from nnunet_iac.nnunet.model_folder import RECORD
 from nnunet_iac.nnunet.plans import Plans, configuration_of, derive, write_plans
 from nnunet_iac.nnunet.retrieval_target import Target
 from nnunet_iac.nnunet.retrieved_start import RetrievedStart, retrieved_start
-from nnunet_iac.nnunet.retrieved_trainer import RECORD, SCHEMA, START
+from nnunet_iac.nnunet.retrieved_trainer import SCHEMA, START
 from nnunet_iac.nnunet.weights import write_weights
 from nnunet_iac.similarity.outliers import Nearness
 from nnunet_iac.zoo.candidates_entries import read_supernet
@@ -110,6 +111,7 @@ def retrieve(
     rejected = [{"candidate": one.name, "breaks": list(broken)} for one, broken in found.rejected]
     why = f"{near_text(near, names)} {_choice_text(chosen, made[chosen][0], dice)}"
     record = {**base, "outlier": False, "why": why, "candidates": candidates, "rejected": rejected, "chosen": chosen}
+    record["lineage"] = [made[chosen][0].task.dataset]
     say(_choice_text(chosen, made[chosen][0], dice))
     start = made[chosen][1].start
     return _write(target, {**record, "transfer": start.report.summary()}, start.target.plans, start)
@@ -171,6 +173,9 @@ def _agree_on_trainings(target: Target, request: Request, made: Mapping[int, _Ma
         "candidates": [one.candidate for one in made.values()],
         "iterations": request.iterations,
         "seed": request.seed,
+        "fold": target.fold,
+        "plans": target.plans["plans_name"],
+        "planned": configuration_of(target.plans, target.configuration),
         "training_cases": list(target.training_cases),
         "held_out_cases": list(target.held_out_cases),
     }
@@ -183,13 +188,18 @@ def _agree_on_trainings(target: Target, request: Request, made: Mapping[int, _Ma
         )
 
 
-def remove_retrieval(folder: Path) -> None:
-    """Remove what an earlier retrieval left, the record first, so that nothing of it is taken for finished."""
-    for name in (RECORD, CANDIDATES, START):
-        (folder / name).unlink(missing_ok=True)
+def agrees_on_trainings(folder: Path, fold: int | str) -> bool:
+    """Return whether the short trainings in a folder, if there are any, are those of a fold."""
+    path = folder / CANDIDATES
+    return not path.is_file() or json.loads(path.read_text(encoding="utf-8")).get("fold") == fold
+
+
+def remove_trainings(folder: Path) -> None:
+    """Remove the short trainings of an earlier retrieval; what it found stays until something else is found."""
+    (folder / CANDIDATES).unlink(missing_ok=True)
+    shutil.rmtree(folder / TRAININGS, ignore_errors=True)
     for path in folder.glob("candidate_*.pth"):
         path.unlink()
-    shutil.rmtree(folder / TRAININGS, ignore_errors=True)
 
 
 def _training(place: int, start: RetrievedStart, target: Target, request: Request) -> CandidateTraining:
@@ -228,11 +238,13 @@ def _choice_text(chosen: int, one: Ranked, dice: Mapping[int, float]) -> str:
 
 def _write(target: Target, record: dict[str, Any], plans: Plans, start: RetrievedStart | None) -> dict[str, Any]:
     target.folder.mkdir(parents=True, exist_ok=True)
+    # Whoever is killed here leaves no record, so nobody takes the rest for a whole.
+    (target.folder / RECORD).unlink(missing_ok=True)
     if start is None:
         plans = derive(plans, target.configuration, target.name, {})
         (target.folder / START).unlink(missing_ok=True)
     else:
         write_weights(target.folder / START, start.network, start.target, {"retrieval": record})
-    write_json(target.folder / RECORD, record)
     write_plans(target.plans_path, plans)
+    write_json(target.folder / RECORD, record)
     return record

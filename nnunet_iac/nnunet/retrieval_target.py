@@ -17,6 +17,9 @@ from nnunet_iac.nnunet.splits import split_patients
 from nnunet_iac.nnunet.weights import WeightTarget, weight_target
 from nnunet_iac.zoo.stock import StockArchitecture
 
+HELD_OUT_SEED = 0
+"""Of the draw of the patients that judge candidates: the same for all of them."""
+
 
 @dataclass(frozen=True, eq=False)
 class Target:
@@ -79,7 +82,7 @@ def retrieval_target(
         raise ValueError(f"--share: expected a number between 0 and 1, got {share}")
     target = weight_target(data.plans, data.configuration, dict(data.content))
     cases, grouping = fold_cases(data.plans, data.configuration, fold, data.content)
-    training, held_out = split_patients(cases, grouping, fraction=share, seed=0)
+    training, held_out = split_patients(cases, grouping, fraction=share, seed=HELD_OUT_SEED)
     side = region_features(data, patches=patches, seed=seed, device=device)
     sample = DatasetSample(data.dataset, side.features, encoder_identity(RANDOM, data.dimensions), side.labels)
     return Target(

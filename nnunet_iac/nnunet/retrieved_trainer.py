@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from nnunet_iac.nnunet.hosts import read_checkpoint, results_folder
+from nnunet_iac.nnunet.model_folder import RECORD
 from nnunet_iac.nnunet.plans import DERIVED_FROM, Plans
 from nnunet_iac.nnunet.trainers import IACTrainer
 
-START, RECORD = "checkpoint_retrieved.pth", "retrieval.json"
-"""In the folder of a retrieval: the weights to start from (none for an outlier), and how they were chosen."""
+START = "checkpoint_retrieved.pth"
+"""In the folder of a retrieval: the weights to start from; none for an outlier."""
 
 SCHEMA = 1
 
@@ -50,10 +51,11 @@ def start_from(trainer: IACTrainer, folder: Path) -> None:
         ValueError: if a file is damaged, or the start is of another architecture.
     """
     record, log = read_record(folder), trainer.print_to_log_file
-    if record["fold"] not in ("all", trainer.fold) and trainer.fold != "all":
+    if record["fold"] != trainer.fold != "all":
         log(
             f"NOTE: retrieved by the training images of fold {record['fold']}; validation images of fold "
-            f"{trainer.fold} may be among them (no training saw them, the choice did)."
+            f"{trainer.fold} may be among them. The choice saw them, and with T5 or T10 their labels; the weights that "
+            "are started from did not."
         )
     if record["outlier"]:
         log(f"Start: nnU-Net's own initialisation. {record['why']}")

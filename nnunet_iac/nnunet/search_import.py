@@ -19,9 +19,10 @@ from nnunet_iac.cells.discretise import discretise
 from nnunet_iac.cells.genotype import OPERATIONS, Genotype
 from nnunet_iac.cells.mixed import MixedCells
 from nnunet_iac.cells.network import CellUNet
+from nnunet_iac.cells.warm_start import VARIATION
 from nnunet_iac.nnunet.cell_search import mixed_cells
 from nnunet_iac.nnunet.label_set import read_object
-from nnunet_iac.nnunet.model_folder import PLANS
+from nnunet_iac.nnunet.model_folder import CHOICE, PLANS, RECORD, RETRIEVAL
 from nnunet_iac.nnunet.plans import configuration_of, read_plans, with_genotype
 from nnunet_iac.nnunet.searched_host import CELLS, joint_host, searched_host
 from nnunet_iac.nnunet.settings import Settings
@@ -74,7 +75,8 @@ def read_search(
 
     Returns:
         the description, and the tensors of the network with mixed cells, each once: ``cells.architecture.alpha``,
-        ``beta`` and ``mask``, ``cells.levels.*``, and the host's under their stock names.
+        ``beta``, ``mask`` and ``variation`` (each logit's squared steps, summed), ``cells.levels.*``, and the host's
+        under their stock names.
 
     Raises:
         FileNotFoundError: if there was no search, or its host is nowhere.
@@ -109,9 +111,14 @@ def read_search(
             "imported_with": {package: version(package) for package in ("nnunet-iac", "nnunetv2", "torch")},
         },
         licence=licence,
-        facts={**_facts(state, cells), "host": {"mode": identity["mode"], "file": host.file, "is": host.words}},
+        facts={
+            **_facts(state, cells),
+            "ancestors": _ancestors(fold),
+            "host": {"mode": identity["mode"], "file": host.file, "is": host.words},
+        },
     )
     tensors = {CELLS + key: value for key, value in cells.state_dict().items()}
+    tensors[CELLS + VARIATION] = state["variation"]
     return about, {**tensors, **host.tensors}
 
 
@@ -192,6 +199,15 @@ def _facts(state: Mapping[str, Any], cells: MixedCells) -> dict[str, Any]:
         "cases": {side: len(identity[f"{side}_cases"]) for side in ("weight", "architecture")},
         "genotype": genotype.to_dict(),
     }
+
+
+def _ancestors(fold: Path) -> list[str]:
+    """Return the data sets that the search, its host or its network started from."""
+    found: list[str] = []
+    for path in (fold / CHOICE, fold.parent / RETRIEVAL / RECORD):
+        if path.is_file():
+            found += map(str, read_object(path).get("lineage", ()))
+    return sorted(set(found))
 
 
 def _genotype(state: Mapping[str, Any], cells: MixedCells) -> Genotype:

@@ -56,8 +56,9 @@ def supernet_host(path: Path, dataset: str, fold: int | str) -> SupernetHost:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is no checkpoint, or was trained on this data set with another fold, whose training cases
-            include this fold's validation cases.
+        ValueError: if it is no checkpoint, was not trained on this very data set (whoever retrieves the supernet could
+            not know what else its weights have seen), or with another fold, whose training cases include this fold's
+            validation cases.
     """
     if not path.is_file():
         raise FileNotFoundError(f"--host: expected a checkpoint of nnU-Net, {path} is no file")
@@ -67,8 +68,12 @@ def supernet_host(path: Path, dataset: str, fold: int | str) -> SupernetHost:
     plans = arguments.get("plans")
     own = plans.get("dataset_name") if isinstance(plans, dict) else None
     epochs, trained_fold = checkpoint.get("current_epoch"), arguments.get("fold")
-    is_trained_here = own == dataset and bool(epochs)
-    if is_trained_here and fold != "all" and str(trained_fold) != str(fold):
+    if own != dataset or not epochs:
+        raise ValueError(
+            f"--host: expected one that was trained on {dataset}, got {epochs or 0} epochs on {own}; give the "
+            "checkpoint of a finished training, or leave the host out"
+        )
+    if fold != "all" and str(trained_fold) != str(fold):
         raise ValueError(
             f"--host: expected one that was trained on fold {fold} of {dataset}, got fold {trained_fold}, which has "
             f"seen validation cases of fold {fold}; give the checkpoint of that fold"

@@ -18,15 +18,16 @@ from nnunet_iac.nnunet.cell_start import CellStart
 from nnunet_iac.nnunet.dataset_features import region_features
 from nnunet_iac.nnunet.image_samples import PreparedData
 from nnunet_iac.nnunet.interfaces import interface_of
-from nnunet_iac.nnunet.model_folder import locked
+from nnunet_iac.nnunet.model_folder import CHOICE, locked
 from nnunet_iac.nnunet.nearest_source import SourceChoice, TransferTarget, choose_source
 from nnunet_iac.nnunet.searched_host import CELLS
 from nnunet_iac.nnunet.trainers import IACTrainer
+from nnunet_iac.search.search import STATE
 from nnunet_iac.zoo.entry import Entry
 from nnunet_iac.zoo.store import Zoo
 
-CHOICE, HOST_REPORT, CELLS_REPORT = "transfer.json", "transfer_host.json", "transfer_cells.json"
-"""Files in the folder of a fold: the chosen source, and what was done to each tensor of host and cells."""
+HOST_REPORT, CELLS_REPORT = "transfer_host.json", "transfer_cells.json"
+"""Files in the folder of a fold: what was done to each tensor of host and cells."""
 
 
 class TransferTrainer(IACTrainer):
@@ -56,11 +57,14 @@ class TransferTrainer(IACTrainer):
     def _settle_choice(self) -> SourceChoice | None:
         log = self.print_to_log_file
         with locked(self._model_folder, "transfer.lock", log, "Waiting for another fold that chooses a source"):
+            begun = self.resume and (self._fold_folder / STATE).is_file()
             choice = stored_choice(self._fold_folder) if self.resume else None
-            choice = choice or self._choice_of_other_folds()
-            choice = choice or self._choose()
+            if choice is None and not begun:  # a search that began without one began from a fresh draw
+                choice = self._choice_of_other_folds() or self._choose()
             if choice is not None:
                 write_json(self._fold_folder / CHOICE, choice.to_dict())
+            else:
+                (self._fold_folder / CHOICE).unlink(missing_ok=True)
         return choice
 
     def _choose(self) -> SourceChoice | None:
@@ -145,11 +149,11 @@ class TransferTrainer(IACTrainer):
         }
         return CellStart(identity, self._fill, transfer.rate, transfer.rate_epochs)
 
-    def _fill(self, cells: MixedCells) -> None:
+    def _fill(self, cells: MixedCells) -> torch.Tensor:
         entry, tensors = self._source()
         source = {name.removeprefix(CELLS): value for name, value in tensors.items() if name.startswith(CELLS)}
         temperature = self.settings.transfer.temperature
-        start_architecture(cells, source, math.inf if temperature == "inf" else float(temperature))
+        variation = start_architecture(cells, source, math.inf if temperature == "inf" else float(temperature))
         mask = source["architecture.mask"]
         self.print_to_log_file(
             f"Transfer: the logits of {len(mask)} cell graph(s) of the source, divided by {temperature}, are the start "
@@ -159,6 +163,7 @@ class TransferTrainer(IACTrainer):
         if self.settings.transfer.weights:
             same = entry.facts.get("cell", {}).get("second_input") == cells.second_input
             self._tell("cells", transfer_cells(cells, source, same_second_input=same), CELLS_REPORT, entry)
+        return variation
 
     def _say_what_differs(self, entry: Entry) -> None:
         cell, old = self.settings.cell, entry.facts.get("cell", {})

@@ -69,6 +69,7 @@ def run_search(
     identity: dict[str, Any] | None = None,
     resume: bool = False,
     log: Callable[[str], None] = print,
+    variation: torch.Tensor | None = None,
 ) -> SearchResult:
     """Search for a genotype.
 
@@ -89,6 +90,8 @@ def run_search(
         identity: what else the search depends on (host, data ...); a resumed search must agree.
         resume: go on from ``search_state.pt`` if it exists.
         log: receives lines for people.
+        variation: squared steps that the logits took before this search, ``(G, E, O)``: where they start from another
+            search their leads are as much chance as they were there. None for none.
 
     Raises:
         ValueError: if the state to resume is damaged or belongs to another search.
@@ -101,8 +104,10 @@ def run_search(
             "network: expected a frozen host in mode 'frozen', got one that trains; call freeze_host(True)"
         )
     run = start_run(network, network.cells, plan)
+    if variation is not None:
+        run.variation += variation
     precision = Precision.of(device)
-    files = _Files(folder, {**(identity or {}), **asdict(plan)}, plan)
+    files = _Files(folder, {**(identity or {}), **_plan_identity(plan)}, plan)
     if resume and (folder / STATE).is_file():
         files.restore(run)
         log(f"search: resumed after epoch {run.epoch} of {plan.epochs}")
@@ -123,6 +128,14 @@ def run_search(
             progress.update()
             progress.set_postfix_str(_summary(run))
     return _result(run, plan)
+
+
+def _plan_identity(plan: SearchPlan) -> dict[str, Any]:
+    """Return what a resumed search must agree on; what is off by default is left out, so that older states fit."""
+    known = asdict(plan)
+    if plan.easing == 1:
+        del known["easing"], known["easing_epochs"]
+    return known
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ import torch
 from torch import nn
 
 DESCRIPTION = (
-    "bottleneck features of standard normal noise images: mean over space, then maximum over space, each a mean over "
-    "the images and zero-padded to the width of the largest network"
+    "bottleneck features of standard normal noise images: for each channel its mean and its maximum over space, both a "
+    "mean over the images; zero-padded to the width of the largest network"
 )
 """What a response is, for whoever reads it."""
 
@@ -59,8 +59,9 @@ class NoisePlan:
 def functional_response(network: nn.Module, noise: torch.Tensor, width: int) -> torch.Tensor:
     """Return the response ``(2 * width,)`` in single precision, on the CPU.
 
-    ``r_c = mean_n mean_v f_c(n, v)`` and ``r_(width + c) = mean_n max_v f_c(n, v)`` with ``f = (f_1 .. f_k)`` the
-    deepest features of the encoder; the places ``k .. width`` of both halves are 0. Images go through one by one.
+    ``r_(2c) = mean_n mean_v f_c(n, v)`` and ``r_(2c + 1) = mean_n max_v f_c(n, v)`` with ``f_0 .. f_(k-1)`` the deepest
+    features of the encoder; the places from ``2k`` on are 0. So responses of networks of other widths agree channel by
+    channel once the shorter one is padded. Images go through one by one.
 
     Args:
         network: a stock U-Net; it is put into evaluation mode for this and put back.
@@ -75,11 +76,11 @@ def functional_response(network: nn.Module, noise: torch.Tensor, width: int) -> 
     network.eval()
     deepest = [encoder(image[None].to(device))[-1].flatten(2) for image in noise]
     network.train(was_training)
-    parts = [torch.cat([part(f) for f in deepest]).mean(0) for part in (_mean, _maximum)]
-    missing = width - len(parts[0])
+    both = torch.stack([torch.cat([part(f) for f in deepest]).mean(0) for part in (_mean, _maximum)], dim=1)
+    missing = width - len(both)
     if missing < 0:
-        raise ValueError(f"width: expected at least the {len(parts[0])} channels of the bottleneck, got {width}")
-    return torch.cat([nn.functional.pad(part, (0, missing)) for part in parts]).float().cpu()
+        raise ValueError(f"width: expected at least the {len(both)} channels of the bottleneck, got {width}")
+    return nn.functional.pad(both.flatten(), (0, 2 * missing)).float().cpu()
 
 
 def _mean(features: torch.Tensor) -> torch.Tensor:

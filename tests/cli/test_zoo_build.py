@@ -25,7 +25,7 @@ from nnunet_iac.nnunet.supernet_build import CANDIDATES, FEATURES, STATE
 from nnunet_iac.nnunet.supernet_data import supernet_data
 from nnunet_iac.nnunet.supernet_measure import PatchMeasure
 from nnunet_iac.nnunet.supernet_run import SupernetRun
-from nnunet_iac.nnunet.weights import build_network, read_weight_target, weight_target, write_weights
+from nnunet_iac.nnunet.weights import WeightTarget, build_network, read_weight_target, weight_target, write_weights
 from nnunet_iac.zoo import entries
 from nnunet_iac.zoo.candidates import sample_candidates
 from nnunet_iac.zoo.candidates_entries import find_candidates, read_supernet
@@ -239,8 +239,8 @@ def test_going_on_with_other_arguments_is_refused_and_overwrite_starts_anew(
 # --- a trained host -------------------------------------------------------------------------------------------------
 
 
-def write_host(path: Path, **changes: Any) -> Path:
-    target = read_weight_target(DATASET, "2d")
+def write_host(path: Path, target: WeightTarget | None = None, **changes: Any) -> Path:
+    target = target or read_weight_target(DATASET, "2d")
     write_weights(path, build_network(target, 8), target, {})
     checkpoint = torch.load(path, weights_only=False)
     checkpoint["init_args"].update(changes.pop("init_args", {}))
@@ -274,8 +274,12 @@ def test_a_host_that_does_not_fit_is_refused(prepared: Folders, stock_plans: dic
         "expected one that was trained on fold 0 of Dataset990_Tiny, got fold 1": lambda: write_host(
             path, current_epoch=5, init_args={"fold": 1}
         ),
-        "host: expected the architecture of the plans, got another one": lambda: write_weights(
-            path, build_network(target := weight_target(wider, "2d", content)), target, {}
+        "expected one that was trained on Dataset990_Tiny, got 5 epochs on Dataset001_Other": lambda: write_host(
+            path, current_epoch=5, init_args={"fold": 0, "plans": {"dataset_name": "Dataset001_Other"}}
+        ),
+        "expected one that was trained on Dataset990_Tiny, got 0 epochs": lambda: write_host(path),
+        "host: expected the architecture of the plans, got another one": lambda: write_host(
+            path, weight_target(wider, "2d", content), current_epoch=5, init_args={"fold": 0}
         ),
         "got a truncated or damaged one": lambda: path.write_bytes(b"host"),
         "is no file": path.unlink,

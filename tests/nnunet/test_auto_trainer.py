@@ -7,14 +7,16 @@ import shutil
 from pathlib import Path
 
 import pytest
-from nnunet_folders import Folders
+from nnunet_folders import DATASET, Folders
 from tiny_dataset import Killed, configure, equal, final_weights, kill_at, log_of, train
 from tiny_sources import fill, move_away
 
-from nnunet_iac.nnunet.auto_trainer import RETRIEVAL, AutoTrainer
+from nnunet_iac.nnunet import retrieval
+from nnunet_iac.nnunet.auto_trainer import AutoTrainer
 from nnunet_iac.nnunet.hosts import read_checkpoint
+from nnunet_iac.nnunet.model_folder import RECORD, RETRIEVAL
 from nnunet_iac.nnunet.plans import configuration_of, genotype_of, read_plans
-from nnunet_iac.nnunet.retrieved_trainer import RECORD, START
+from nnunet_iac.nnunet.retrieved_trainer import START
 from nnunet_iac.zoo.store import Zoo
 
 TRAINER = "nnUNetTrainerIACAuto"
@@ -100,7 +102,41 @@ def test_a_zoo_without_supernets_leaves_the_network_as_planned(tiny: Folders) ->
     train(TRAINER, plans="auto")
 
     assert "has no supernets; network and initialisation are those of the plans" in log_of(model(tiny) / "fold_0")
-    assert not (model(tiny) / RETRIEVAL).exists()
+    assert not (model(tiny) / RETRIEVAL / START).exists()
+
+    # It is remembered: supernets that come later do not change the model's network under its folds.
+    fill(tiny, Zoo(tiny.base / "empty"))
+    train(TRAINER, plans="auto", fold=1)
+    shapes = [{k: v.shape for k, v in final_weights(model(tiny) / f"fold_{n}").items()} for n in (0, 1)]
+    assert shapes[0] == shapes[1]
+
+
+def test_too_few_relatives_leave_the_network_as_planned(tiny: Folders, zoo: Zoo) -> None:
+    zoo.remove([entry.id for entry in zoo.entries() if entry.dataset not in (DATASET, "Dataset001_Source")])
+
+    train(TRAINER, plans="auto")
+
+    assert "fewer than 2 data sets that can serve this one" in log_of(model(tiny) / "fold_0")
+
+
+def test_killed_between_the_files_of_a_retrieval_it_retrieves_again(
+    tiny: Folders, zoo: Zoo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        kill_at(patch, retrieval, "write_json", 1)
+        train(TRAINER, plans="auto")
+    assert not (model(tiny) / RETRIEVAL / RECORD).exists()
+
+    train(TRAINER, plans="auto", resume=True)
+
+    assert (model(tiny) / RETRIEVAL / RECORD).exists()
+
+
+def test_a_damaged_zoo_is_no_reason_for_a_fresh_draw(tiny: Folders, zoo: Zoo) -> None:
+    configure("typo", "transfer.source=ffff", plans="auto")
+
+    with pytest.raises(ValueError, match="ffff"):
+        train(TRAINER, plans="typo")
 
 
 def test_without_a_zoo_and_with_limits_that_nothing_meets_nothing_is_trained(tiny: Folders, zoo: Zoo) -> None:

@@ -17,9 +17,10 @@ from tiny_sources import fill, move_away
 from nnunet_iac.cli.main import main
 from nnunet_iac.nnunet.candidate_training import CandidateTrainer
 from nnunet_iac.nnunet.hosts import read_checkpoint
+from nnunet_iac.nnunet.model_folder import RECORD
 from nnunet_iac.nnunet.plans import configuration_of, read_plans
 from nnunet_iac.nnunet.retrieval import TRAININGS
-from nnunet_iac.nnunet.retrieved_trainer import RECORD, START, retrieval_folder
+from nnunet_iac.nnunet.retrieved_trainer import START, retrieval_folder
 from nnunet_iac.zoo.store import Zoo
 
 SHORT = "--patches 8 --iterations 1 --share 0.5 --device cpu".split()
@@ -114,7 +115,7 @@ def test_limits_are_kept_by_what_is_measured_here(dataset: Folders, capsys: pyte
     assert retrieve(dataset, "--max-macs", "1", "--overwrite") == 2
     error = capsys.readouterr().err
     assert "limits: expected one of the 18 nearest candidates within them, got none" in error and "macs" in error
-    assert not (dataset.preprocessed / "tiny_retrieved.json").exists(), "an overwritten retrieval is gone"
+    assert record_of(dataset) == record, "what was found stays until something else is found"
 
 
 def test_a_target_without_relatives_keeps_nnunets_start_and_says_so(

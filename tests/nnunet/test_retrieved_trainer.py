@@ -15,7 +15,8 @@ from nnunetv2.training.logging.nnunet_logger import MetaLogger
 from prepared_datasets import write_json, write_prepared
 from tiny_dataset import Killed, configure, equal, final_weights, kill_at, log_of, make_trainer, train
 
-from nnunet_iac.nnunet.retrieved_trainer import RECORD, START, RetrievedTrainer, retrieval_folder
+from nnunet_iac.nnunet.model_folder import RECORD
+from nnunet_iac.nnunet.retrieved_trainer import START, RetrievedTrainer, retrieval_folder
 from nnunet_iac.nnunet.weights import build_network, read_weight_target, write_weights
 
 TRAINER = "nnUNetTrainerMedNNS"

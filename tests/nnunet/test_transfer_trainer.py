@@ -13,9 +13,10 @@ from tiny_dataset import Killed, configure, equal, final_weights, kill_at, log_o
 
 from nnunet_iac.nnunet.dataset_features import dataset_features
 from nnunet_iac.nnunet.image_samples import prepared_data
+from nnunet_iac.nnunet.model_folder import CHOICE
 from nnunet_iac.nnunet.search_import import CELLS, read_search
 from nnunet_iac.nnunet.trainers import IACTrainer
-from nnunet_iac.nnunet.transfer_trainer import CHOICE, HOST_REPORT, TransferTrainer, stored_choice
+from nnunet_iac.nnunet.transfer_trainer import HOST_REPORT, TransferTrainer, stored_choice
 from nnunet_iac.search import search
 from nnunet_iac.zoo.entry import Description, Entry
 from nnunet_iac.zoo.store import Zoo
