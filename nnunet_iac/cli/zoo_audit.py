@@ -117,6 +117,8 @@ def _folder(args: argparse.Namespace, candidates: Candidates) -> Path:
 
     if args.output is not None:
         return Path(args.output)
-    entry = candidates.entry
-    model = f"supernet_audit__{entry.plans.get('plans_name')}__{entry.configuration}"
-    return results_folder() / entry.dataset / model / entry.id
+    known = candidates.data  # those of the data set here, as was checked
+    names = [str(known[name]) for name in ("dataset", "plans", "configuration")]
+    if strange := [name for name in names if name != Path(name).name or name.startswith(".")]:
+        raise ValueError(f"entry {candidates.entry.id}: expected plain names of data set and plans, got {strange}")
+    return results_folder() / names[0] / f"supernet_audit__{names[1]}__{names[2]}" / candidates.entry.id

@@ -27,7 +27,7 @@ from nnunet_iac.nnunet.plans import Plans, configuration_of, derive, write_plans
 from nnunet_iac.nnunet.retrieval_target import Target
 from nnunet_iac.nnunet.retrieved_start import RetrievedStart, retrieved_start
 from nnunet_iac.nnunet.retrieved_trainer import SCHEMA, START
-from nnunet_iac.nnunet.weights import write_weights
+from nnunet_iac.nnunet.weights import build_network, write_weights
 from nnunet_iac.similarity.outliers import Nearness
 from nnunet_iac.zoo.candidates_entries import read_supernet
 from nnunet_iac.zoo.costs import Costs, Limits, measure_costs
@@ -101,6 +101,7 @@ def retrieve(
     say(near_text(near, names))
     base = _base_record(target, request, near, names)
     if near.is_outlier:
+        _check_planned(target, request)
         return _write(target, {**base, "outlier": True, "why": near_text(near, names)}, target.target.plans, None)
     ranked = rank(fit(sources, FitSettings()), sources, target.sample)
     count = PROTOCOLS[request.protocol]
@@ -115,6 +116,18 @@ def retrieve(
     say(_choice_text(chosen, made[chosen][0], dice))
     start = made[chosen][1].start
     return _write(target, {**record, "transfer": start.report.summary()}, start.target.plans, start)
+
+
+def _check_planned(target: Target, request: Request) -> None:
+    """Check the network of the plans against the limits; it is what an outlier is trained with."""
+    planned = configuration_of(target.plans, target.configuration)
+    network, device = build_network(target.target), torch.device(request.device)
+    costs = measure_costs(network, target.target.inputs, planned["patch_size"], device=device)
+    if broken := request.limits.broken_by(costs):
+        raise ValueError(
+            f"limits: expected the network of the plans within them, because no source is near, got "
+            f"{', '.join(broken)}; loosen them, or plan a smaller network"
+        )
 
 
 def _base_record(target: Target, request: Request, near: Nearness, names: Sequence[str]) -> dict[str, Any]:

@@ -86,8 +86,9 @@ def write_entries(
         "data": build.data.identity,
         "space": asdict(build.supernet.space),
     }
-    candidates = zoo.add(describe(build, SUBNETWORKS, licence, facts=facts), tensors)
+    # Candidates come last: whoever finds them finds all that they need.
     described = zoo.add(describe(build, FEATURES, licence, facts=_features_facts(build)), features)
+    candidates = zoo.add(describe(build, SUBNETWORKS, licence, facts=facts), tensors)
     return [supernet, candidates, described]
 
 

@@ -1,7 +1,7 @@
 """What a network costs, measured on this machine, and whether that is within limits.
 
 The paper of MedNNS leaves hardware limits open, tables of devices are wrong for other machines: every candidate is run
-here, on the patch and batch that it would be trained with.
+here, on one patch of the size that it would be trained with.
 """
 
 from __future__ import annotations

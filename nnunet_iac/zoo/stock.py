@@ -18,6 +18,9 @@ BLOCKS_KEY = {"PlainConvUNet": "n_conv_per_stage", "ResidualEncoderUNet": "n_blo
 CLASSES = ("conv_op", "norm_op", "dropout_op", "nonlin")
 """Arguments that are classes; a plan holds their names."""
 
+STOCK = "dynamic_network_architectures."
+"""Where the names of stock networks and blocks start; nnU-Net imports whatever stands in plans."""
+
 NORMS = (nn.BatchNorm2d, nn.BatchNorm3d, nn.InstanceNorm2d, nn.InstanceNorm3d)
 
 
@@ -53,12 +56,12 @@ class StockArchitecture:
             )
         object.__setattr__(self, "record", copy.deepcopy(dict(self.record)))
         name = str(self.record.get("network_class_name"))
-        if name.rpartition(".")[2] not in HOSTS:
+        if name.rpartition(".")[2] not in HOSTS or not name.startswith(STOCK):
             raise ValueError(
                 f"architecture.network_class_name: expected one of {sorted(HOSTS)}, got {name!r}; plan the data set "
                 "with a stock planner, or give the plan of the host if this one has cells"
             )
-        problems = _problems(self.kind, self.arguments)
+        problems = [*_problems(self.kind, self.arguments), *_import_problems(self.record)]
         if problems:
             raise ValueError("architecture: " + "; ".join(problems))
 
@@ -181,10 +184,19 @@ def _problems(kind: str, arguments: Mapping[str, Any]) -> list[str]:
     return problems + _unsupported(arguments)
 
 
+def _import_problems(record: Mapping[str, Any]) -> list[str]:
+    """Return which arguments nnU-Net would import that are no classes of a stock network."""
+    wanted = record.get("_kw_requires_import", ())
+    names = wanted if isinstance(wanted, (list, tuple)) else [wanted]
+    strange = [name for name in names if name not in (*CLASSES, "block")]
+    return [f"_kw_requires_import: expected some of {[*CLASSES, 'block']}, got {strange} too"] if strange else []
+
+
 def _unsupported(arguments: Mapping[str, Any]) -> list[str]:
     problems = []
-    block = str(arguments.get("block") or "BasicBlockD")
-    if not block.endswith("BasicBlockD") or arguments.get("bottleneck_channels") is not None:
+    block = str(arguments.get("block") or f"{STOCK}BasicBlockD")
+    is_basic = block.endswith("BasicBlockD") and block.startswith(STOCK)
+    if not is_basic or arguments.get("bottleneck_channels") is not None:
         problems.append(f"block: expected BasicBlockD without bottleneck_channels, got {block}")
     features = arguments["features_per_stage"]
     first = features if isinstance(features, int) else features[0]

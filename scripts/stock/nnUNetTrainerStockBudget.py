@@ -17,7 +17,8 @@ class nnUNetTrainerStockBudget(nnUNetTrainer):
     each of 250 steps. Its draws cannot be seeded.
 
     Raises:
-        ValueError: if these steps are no whole number of epochs of ``training.iterations``.
+        ValueError: if these steps are no whole number of epochs of ``training.iterations``, or the other arms are not
+            augmented, which nnU-Net's trainer always does.
     """
 
     def __init__(
@@ -36,6 +37,8 @@ class nnUNetTrainerStockBudget(nnUNetTrainer):
                 f"training.iterations: expected a divisor of the {steps} steps of host and cells, got "
                 f"{training.iterations}; give host.iterations and training.iterations the same value"
             )
+        if not training.augment:
+            raise ValueError("training.augment: expected true with a stock arm, got false; leave the stock arm out")
         super().__init__(plans, configuration, fold, dataset_json, device)
         self.num_epochs = steps // training.iterations
         self.num_iterations_per_epoch = training.iterations

@@ -53,6 +53,12 @@ def without(key: str) -> dict[str, Any]:
     [
         (with_class("nnunet_iac.cells.network.CellUNet"), "give the plan of the host if this one has cells"),
         (with_class("dynamic_network_architectures.architectures.unet.ResidualUNet"), "expected one of"),
+        (with_class("evil_module.PlainConvUNet"), "expected one of .* got 'evil_module.PlainConvUNet'"),
+        (architecture("residual", block="evil_module.BasicBlockD"), "block: expected BasicBlockD .* got evil_module"),
+        (
+            {**architecture(), "_kw_requires_import": ["conv_op", "n_stages"]},
+            r"_kw_requires_import: .* got \['n_stages'\]",
+        ),
         (without("strides"), r"missing \['strides'\]"),
         ({}, 'expected the section "architecture" of a plan'),
         (architecture(n_stages=1), "n_stages: expected an integer of at least 2, got 1"),
