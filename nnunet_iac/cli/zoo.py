@@ -130,7 +130,7 @@ def _add_features(zoo: str, descriptions: list[Description]) -> None:
         try:
             data = prepared_data(about.dataset, about.configuration, str(about.plans.get("plans_name")))
             _tell([Zoo(zoo).add(*dataset_features(data))])
-        except (ValueError, OSError) as error:
+        except (ValueError, OSError, NotImplementedError) as error:
             print(
                 f"WARNING: no features of {about.dataset} ({error}); transfer.source=nearest skips its searches",
                 file=sys.stderr,

@@ -1,4 +1,8 @@
-"""``nnunet-iac zoo fit``: learn from a zoo which sub-network suits which data set, and say how well that works."""
+"""``nnunet-iac zoo fit``: learn from a zoo which sub-network suits which data set, and say how well that works.
+
+The entry that it writes is for whoever wants to look at the space; ``nnunet-iac retrieve`` fits its own, without what
+the zoo knows of the target.
+"""
 
 from __future__ import annotations
 
