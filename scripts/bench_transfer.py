@@ -3,8 +3,8 @@
     python scripts/bench_transfer.py -d 4 -c 2d --zoo ZOO --sources nearest --seeds 0 1 2 --json transfer.json
 
 Needs nnU-Net's three folders, a planned and preprocessed data set, and a zoo with search supernets (``nnunet-iac zoo
-add --searches FOLDER``; for ``nearest`` features of their data sets too). Every arm is one ``nnUNetv2_train`` on plans that this
-script derives: ``scratch`` is ``nnUNetTrainerIAC``, the others are ``nnUNetTrainerIACTransfer``, one for each source.
+add --searches FOLDER``; for ``nearest`` features of their data sets too). Every arm is one ``nnUNetv2_train`` on plans
+that this script derives: ``scratch`` is ``nnUNetTrainerIAC``, the others are ``nnUNetTrainerIACTransfer``, one for each source.
 Arms that are finished are not repeated, an interrupted one goes on where it was.
 
 What is measured. A search's trace has no Dice of its epochs, but the loss (nnU-Net's, soft Dice and cross-entropy) on
@@ -16,8 +16,9 @@ same batches of it in the same order. It is noisy, so it is averaged over the la
     epochs to = 1 + the first epoch t, warm-up counted, with value(t) <= final
 
 The ratio is the scratch search's ``epochs to`` (it too may reach its final value before its end) over the arm's; ``-``
-where the arm never gets there. With ``transfer.host=true``, the default, the arm's host starts from the source's too, so
-that the ratio is that of host and cells together; ``--transfer transfer.host=false`` compares searches on equal hosts.
+where the arm never gets there. With ``transfer.host=true``, the default, the arm's host starts from the source's too,
+so that the ratio is that of host and cells together; ``--transfer transfer.host=false`` compares searches on equal
+hosts.
 """
 
 from __future__ import annotations
