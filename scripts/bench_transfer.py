@@ -4,8 +4,8 @@
 
 Needs nnU-Net's three folders, a planned and preprocessed data set, and a zoo with search supernets (``nnunet-iac zoo
 add --searches FOLDER``; for ``nearest`` features of their data sets too). Every arm is one ``nnUNetv2_train`` on plans
-that this script derives: ``scratch`` is ``nnUNetTrainerIAC``, the others are ``nnUNetTrainerIACTransfer``, one for each source.
-Arms that are finished are not repeated, an interrupted one goes on where it was.
+that this script derives: ``scratch`` is ``nnUNetTrainerIAC``, the others are ``nnUNetTrainerIACTransfer``, one for each
+source. Arms that are finished are not repeated, an interrupted one goes on where it was.
 
 What is measured. A search's trace has no Dice of its epochs, but the loss (nnU-Net's, soft Dice and cross-entropy) on
 the architecture's data: training cases of other patients than those that train the weights. All arms of a seed see the
