@@ -66,17 +66,17 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("-p", dest="plans", default="nnUNetPlans")
     parser.add_argument("--datasets", nargs="+", default=["508", "511", "503"], help="sources")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--epochs", type=int, default=20, help="full length of the pretraining")
-    parser.add_argument("--iterations", type=int, default=20, help="steps of an epoch of it")
+    parser.add_argument("--epochs", type=int, default=30, help="full length of the pretraining")
+    parser.add_argument("--iterations", type=int, default=6, help="steps of an epoch of it")
     parser.add_argument("--patience", type=int, default=2)
     parser.add_argument("--watched", type=int, default=32, help="patches of the target")
     parser.add_argument("--batch-size", type=int, default=4)
-    parser.add_argument("--patch-size", type=int, nargs="+", default=[128, 128])
+    parser.add_argument("--patch-size", type=int, nargs="+", default=[96, 96])
     parser.add_argument(
         "--budget",
         nargs="+",
         metavar="KEY=VALUE",
-        default="host.epochs=15 host.iterations=20 training.validation_iterations=2".split(),
+        default="host.epochs=15 host.iterations=20 training.validation_iterations=2 training.augment=false".split(),
         help="of the fine-tuning (default: %(default)s)",
     )
     parser.add_argument("--device", default="cpu")
