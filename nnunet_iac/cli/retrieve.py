@@ -50,11 +50,13 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         FileNotFoundError: if a data set or the zoo is missing.
         FileExistsError: if the plans exist and ``--overwrite`` was not given.
+        TimeoutError: if another process retrieves under this name.
         ValueError: for bad arguments or plans, an empty zoo, or limits that nothing meets.
     """
     from nnunet_iac.metaspace.zoo_tasks import read_tasks
     from nnunet_iac.nnunet.retrieval import remove_trainings, retrieve
     from nnunet_iac.nnunet.retrieval_target import fitting_tasks
+    from nnunet_iac.nnunet.run_state import alone_in
     from nnunet_iac.zoo.store import Zoo
 
     def say(text: str) -> None:
@@ -62,11 +64,12 @@ def run(args: argparse.Namespace) -> int:
 
     request = _request(args)
     zoo = Zoo(args.zoo)
-    tasks = read_tasks(zoo)
+    tasks = read_tasks(zoo, skipped=say)
     target = _target(args)
-    if args.overwrite:
-        remove_trainings(target.folder)
-    record = retrieve(zoo, fitting_tasks(tasks, target, say), target, request, say)
+    with alone_in(target.folder):
+        if args.overwrite:
+            remove_trainings(target.folder)
+        record = retrieve(zoo, fitting_tasks(tasks, target, say), target, request, say)
     number = int(target.sample.name[7:10])
     trainer = "nnUNetTrainer" if record["outlier"] else "nnUNetTrainerMedNNS"
     say(f"wrote {target.plans_path} and {target.folder}")

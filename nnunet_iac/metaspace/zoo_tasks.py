@@ -15,7 +15,7 @@ set.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import fields
 from typing import Any
 
@@ -32,12 +32,15 @@ from nnunet_iac.zoo.entry import Entry
 from nnunet_iac.zoo.store import Zoo
 
 
-def read_tasks(zoo: Zoo, *, configurations: Collection[str] = ()) -> list[Task]:
+def read_tasks(
+    zoo: Zoo, *, configurations: Collection[str] = (), skipped: Callable[[str], None] | None = None
+) -> list[Task]:
     """Return the tasks of a zoo, by data set and configuration.
 
     Args:
         zoo: that was built.
         configurations: only those of these plans configurations, such as ``2d``; default: all.
+        skipped: is told of each entry that cannot be used, which is left out then; None makes it an error.
 
     Raises:
         FileNotFoundError: if there is no zoo, or weights are missing.
@@ -51,9 +54,14 @@ def read_tasks(zoo: Zoo, *, configurations: Collection[str] = ()) -> list[Task]:
     tasks = []
     for entry in found:
         key = (entry.dataset, entry.configuration)
-        if key not in samples:
-            samples[key] = read_sample(zoo, _features_entry(zoo, *key))
-        tasks.append(Task(_name(entry, found), samples[key], read_candidates(zoo, entry)))
+        try:
+            if key not in samples:
+                samples[key] = read_sample(zoo, _features_entry(zoo, *key))
+            tasks.append(Task(_name(entry, found), samples[key], read_candidates(zoo, entry)))
+        except (ValueError, FileNotFoundError) as error:
+            if skipped is None:
+                raise
+            skipped(f"left out: entry {entry.id} ({entry.name}) cannot be used: {error}")
     return tasks
 
 

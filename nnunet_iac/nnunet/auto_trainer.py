@@ -82,7 +82,7 @@ class AutoTrainer(TransferTrainer):
             self._retrieve_nothing(f"{zoo.place.name} has no supernets")
             return
         target = self._retrieval_target(request)
-        tasks = fitting_tasks(read_tasks(zoo), target, self._say)
+        tasks = fitting_tasks(read_tasks(zoo, skipped=self._say), target, self._say)
         if len({task.dataset for task in tasks}) < FEWEST:
             self._retrieve_nothing(f"{zoo.place.name} has fewer than {FEWEST} data sets that can serve this one")
             return

@@ -21,6 +21,7 @@ from nnunet_iac.nnunet.model_folder import RECORD
 from nnunet_iac.nnunet.plans import configuration_of, read_plans
 from nnunet_iac.nnunet.retrieval import TRAININGS
 from nnunet_iac.nnunet.retrieved_trainer import START, retrieval_folder
+from nnunet_iac.nnunet.run_state import alone_in
 from nnunet_iac.zoo.store import Zoo
 
 SHORT = "--patches 8 --iterations 1 --share 0.5 --device cpu".split()
@@ -156,6 +157,26 @@ def test_a_mistake_is_one_message_and_nothing_is_written(
     error = capsys.readouterr().err
     assert error.startswith("nnunet-iac retrieve: ") and message in error
     assert sorted(p.name for p in dataset.preprocessed.iterdir()) == before and not folder_of(dataset).exists()
+
+
+def test_two_processes_do_not_retrieve_under_one_name(dataset: Folders, capsys: pytest.CaptureFixture[str]) -> None:
+    with alone_in(folder_of(dataset)):
+        assert retrieve(dataset, "--protocol", "T1") == 2
+
+    assert "expected a folder that no other process works in" in capsys.readouterr().err
+
+
+def test_one_damaged_entry_does_not_stop_the_others(dataset: Folders, capsys: pytest.CaptureFixture[str]) -> None:
+    zoo = Zoo(dataset.base / "zoo")
+    lost = next(e for e in zoo.entries() if e.kind == "supernet" and e.dataset == "Dataset001_Source")
+    zoo.remove([lost.id])
+
+    assert retrieve(dataset, "--protocol", "T1") == 0
+
+    out = capsys.readouterr().out
+    assert (
+        "(Dataset001_Source subnetworks) cannot be used" in out and record_of(dataset)["nearest"] != "Dataset001_Source"
+    )
 
 
 def test_an_empty_zoo_says_what_to_do(tiny: Folders, capsys: pytest.CaptureFixture[str]) -> None:
