@@ -1,4 +1,4 @@
-"""Dice of stock, identity, random and searched cells: same training budget, several seeds, paired by patient.
+"""Dice of stock, baselines and cells: same training budget, several seeds, paired by patient.
 
     python scripts/bench_dice.py -d 4 -c 2d --host trained --seeds 0 1 2 --json dice.json
 
@@ -9,8 +9,8 @@ goes on where it was.
 ``--host trained`` is the question of a user with a trained U-Net: each seed trains one host (``nnUNetTrainerIACHost``),
 and the arms start from it: ``identity`` gives it no cells (the control), ``random`` implants random cells, the others
 search first. ``--host scratch`` trains the host inside each arm (``nnUNetTrainerIAC``); ``stock`` is nnU-Net's own
-``nnUNetTrainer`` with the same number of steps. ``full search`` is the original: 200 epochs, nothing pruned. ``pruned
-search`` has the same budget, ``short search`` one of a few epochs.
+``nnUNetTrainer`` with the same number of steps, ``attention`` and ``dense`` are the baselines. ``full search`` is the
+original: 200 epochs, nothing pruned. ``pruned search`` has the same budget, ``short search`` one of a few epochs.
 
 The table is followed by how many times cheaper the searches were, in wall-clock, and by the pairs that answer
 questions: do searched cells differ from random ones, is a cheaper search as good as the full one?
@@ -34,21 +34,27 @@ if TYPE_CHECKING:
     from nnunet_iac.reports.comparison import Comparison, Row
     from nnunet_iac.reports.result import SearchResult
 
-HOST, STOCK, CONTROL, RANDOM, FULL, PRUNED, SHORT = (
+HOST, STOCK, CONTROL, RANDOM, FULL, PRUNED, SHORT, ATTENTION, DENSE = (
     *("host", "stock", "identity", "random"),
     *("full search", "pruned search", "short search"),
+    *("attention", "dense"),
 )
+ONLY_FROM_SCRATCH = {
+    STOCK: "nnUNetTrainerStockBudget",
+    ATTENTION: "nnUNetTrainerAttentionSkips",
+    DENSE: "nnUNetTrainerDenseSkips",
+}
+"""Trainers of arms that no trained host is implanted into."""
+
 TRAINERS = {
     HOST: "Host",
-    STOCK: "",
     CONTROL: "Identity",
     RANDOM: "Random",
     FULL: "FullSearch",
     PRUNED: "",
     SHORT: "",
 }
-"""What follows ``nnUNetTrainerIAC`` or ``nnUNetTrainerIACImplant``; of stock nnU-Net nothing is taken from there."""
-STOCK_TRAINER = "nnUNetTrainerStockBudget"
+"""What follows ``nnUNetTrainerIAC`` or ``nnUNetTrainerIACImplant``."""
 PAIRS = ((FULL, RANDOM), (PRUNED, RANDOM), (SHORT, RANDOM), (PRUNED, FULL), (SHORT, FULL))
 BUDGET = (
     "host.epochs=15 host.iterations=20 search.epochs=200 search.warmup_epochs=10 search.iterations=6 "
@@ -68,7 +74,7 @@ class Study:
         plans: that all plans are derived from.
         trained_host: whether a host is trained once for all arms of a seed.
         seeds: ``search.seed``.
-        arms: keys of :data:`TRAINERS`.
+        arms: keys of :data:`TRAINERS` and :data:`ONLY_FROM_SCRATCH`.
         budget: settings of all arms, later ones win.
         short: further settings of the short search.
         batch_size: replaces the planned one.
@@ -98,8 +104,8 @@ class Study:
 
     def trainer(self, arm: str) -> str:
         """Return the name of the class."""
-        if arm == STOCK:
-            return STOCK_TRAINER
+        if arm in ONLY_FROM_SCRATCH:
+            return ONLY_FROM_SCRATCH[arm]
         implants = self.trained_host and arm != HOST
         return f"nnUNetTrainerIAC{'Implant' if implants else ''}{TRAINERS[arm]}"
 
@@ -148,7 +154,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     runs = {(arm, seed): study.training(arm, seed, results, args.device) for arm in names for seed in study.seeds}
     failed: list[Training] = []
     # Hosts first; then the longest first, so that the last to finish are short.
-    for wave in ((HOST,), (FULL, PRUNED, SHORT, RANDOM, CONTROL, STOCK)):
+    for wave in ((HOST,), (FULL, PRUNED, SHORT, DENSE, ATTENTION, RANDOM, CONTROL, STOCK)):
         waiting = [runs[arm, seed] for arm in wave if arm in names for seed in study.seeds]
         todo = [run for run in waiting if not run.is_done]
         failed += run_trainings(todo, gpus=[None] * args.jobs, environment=_environment(args.threads))
@@ -170,8 +176,9 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--host", choices=("trained", "scratch"), default="trained")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    arms = [arm for arm in TRAINERS if arm != HOST]
-    parser.add_argument("--arms", nargs="+", choices=arms, help="default: all; stock only with --host scratch")
+    arms = [*(arm for arm in TRAINERS if arm != HOST), *ONLY_FROM_SCRATCH]
+    only = ", ".join(ONLY_FROM_SCRATCH)
+    parser.add_argument("--arms", nargs="+", choices=arms, help=f"default: all; {only} only with --host scratch")
     parser.add_argument("--jobs", type=int, default=3, help="runs at a time")
     parser.add_argument("--threads", type=int, default=1, help="threads of each run")
     parser.add_argument("--budget", nargs="+", default=[], metavar="KEY=VALUE", help=f"over {' '.join(BUDGET)}")
@@ -183,8 +190,9 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--margin", type=float, default=0.5, help="Dice points that would not matter")
     parser.add_argument("--json", help="write the figures to this file")
     args = parser.parse_args(argv)
-    if args.host == "trained" and STOCK in (args.arms or []):
-        parser.error("--arms stock: expected --host scratch with it, got trained; a trained host is the stock network")
+    if args.host == "trained" and (misplaced := ONLY_FROM_SCRATCH.keys() & set(args.arms or [])):
+        parser.error(f"--arms {' '.join(sorted(misplaced))}: expected --host scratch with it, got trained")
+    args.arms = args.arms or (arms if args.host == "scratch" else arms[: -len(ONLY_FROM_SCRATCH)])
     return args
 
 
@@ -198,7 +206,7 @@ def _study(args: argparse.Namespace) -> Study:
         plans=args.plans,
         trained_host=args.host == "trained",
         seeds=args.seeds,
-        arms=args.arms or [arm for arm in TRAINERS if arm not in (HOST, *([STOCK] if args.host == "trained" else []))],
+        arms=args.arms,
         budget=[*BUDGET, *args.budget],
         short=[*SHORT_BUDGET, *args.short],
         batch_size=args.batch_size,
