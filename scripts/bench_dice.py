@@ -19,12 +19,13 @@ questions: do searched cells differ from random ones, is a cheaper search as goo
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from bench_environment import bench_environment
 
 from nnunet_iac.atomic import write_json
 from nnunet_iac.nnunet.training_processes import Training, run_trainings
@@ -152,12 +153,17 @@ def main(argv: Sequence[str] | None = None) -> int:
             study.write_plans(arm, seed)
     results = results_folder()
     runs = {(arm, seed): study.training(arm, seed, results, args.device) for arm in names for seed in study.seeds}
+    environment = bench_environment(args.threads, Path(__file__).resolve().parent / "stock")
     failed: list[Training] = []
     # Hosts first; then the longest first, so that the last to finish are short.
     for wave in ((HOST,), (FULL, PRUNED, SHORT, DENSE, ATTENTION, RANDOM, CONTROL, STOCK)):
         waiting = [runs[arm, seed] for arm in wave if arm in names for seed in study.seeds]
         todo = [run for run in waiting if not run.is_done]
-        failed += run_trainings(todo, gpus=[None] * args.jobs, environment=_environment(args.threads))
+        failed += run_trainings(
+            todo,
+            gpus=[None] * args.jobs,
+            environment=environment,
+        )
     if failed:
         return 1
     result = _measure(study, runs, args.margin)
@@ -214,15 +220,6 @@ def _study(args: argparse.Namespace) -> Study:
         tag=args.tag,
         hosts=args.hosts,
     )
-
-
-def _environment(threads: int) -> dict[str, str]:
-    from nnunet_iac.cli.trainers import trainers_folder
-
-    programs = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    trainers = os.pathsep.join([str(trainers_folder()), str(Path(__file__).resolve().parent / "stock")])
-    fixed = {"PATH": programs, "nnUNet_extTrainer": trainers, "OMP_NUM_THREADS": str(threads)}
-    return {**os.environ, **fixed, "nnUNet_n_proc_DA": "1", "nnUNet_def_n_proc": "2"}
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -20,6 +19,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from bench_environment import bench_environment
 
 from nnunet_iac.atomic import write_json
 from nnunet_iac.nnunet.training_processes import Training, run_trainings
@@ -48,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     trainings = {run: _training(args, run, results / dataset) for run in runs}
     todo = [training for training in trainings.values() if not training.is_done]
-    if run_trainings(todo, gpus=[None] * args.jobs, environment=_environment(args)):
+    if run_trainings(todo, gpus=[None] * args.jobs, environment=bench_environment(args.threads)):
         return 1
     comparison = _compare({run: training.folder for run, training in trainings.items()}, args)
     records = {run: _record(args, run, results / dataset) for run in runs if run[0] != NONE}
@@ -100,14 +101,6 @@ def _write_plans(args: argparse.Namespace, run: Run) -> None:
         raise SystemExit(status)
 
 
-def _environment(args: argparse.Namespace) -> dict[str, str]:
-    from nnunet_iac.cli.trainers import trainers_folder
-
-    programs = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    fixed = {"PATH": programs, "nnUNet_extTrainer": str(trainers_folder()), "OMP_NUM_THREADS": str(args.threads)}
-    return {**os.environ, **fixed, "nnUNet_n_proc_DA": "1", "nnUNet_def_n_proc": "2"}
-
-
 def _folder(args: argparse.Namespace, run: Run, results: Path) -> Path:
     from nnunet_iac.nnunet.pretrained_encoder import pretraining_folder
 
@@ -127,7 +120,11 @@ def _pretrain(args: argparse.Namespace, run: Run, results: Path) -> bool:
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "pretraining.log").open("a", encoding="utf-8") as log:
         status = subprocess.run(
-            ["nnunet-iac", *words], stdout=log, stderr=subprocess.STDOUT, env=_environment(args), check=False
+            ["nnunet-iac", *words],
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=bench_environment(args.threads),
+            check=False,
         ).returncode
     print(f"{'done' if status == 0 else 'FAILED'}: pretraining {kind}, seed {seed}", flush=True)
     return status == 0

@@ -24,7 +24,6 @@ hosts.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -32,6 +31,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from bench_environment import bench_environment
 
 from nnunet_iac.atomic import write_json
 from nnunet_iac.nnunet.training_processes import Training, run_trainings
@@ -165,7 +165,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             study.write_plans(arm, seed)
     runs = {(arm, seed): study.training(arm, seed, results, args.device) for arm in study.arms for seed in study.seeds}
     todo = [run for run in runs.values() if not run.is_done]
-    if run_trainings(todo, gpus=[None] * args.jobs, environment=_environment(args.threads)):
+    if run_trainings(todo, gpus=[None] * args.jobs, environment=bench_environment(args.threads)):
         return 1
     rows = _rows(study, {key: _read(run.folder) for key, run in runs.items()}, args.window)
     print("\n" + _markdown(rows, study, args.window))
@@ -217,14 +217,6 @@ def _study(args: argparse.Namespace) -> Study:
         patch_size=args.patch_size,
         tag=args.tag,
     )
-
-
-def _environment(threads: int) -> dict[str, str]:
-    from nnunet_iac.cli.trainers import trainers_folder
-
-    programs = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    fixed = {"PATH": programs, "nnUNet_extTrainer": str(trainers_folder()), "OMP_NUM_THREADS": str(threads)}
-    return {**os.environ, **fixed, "nnUNet_n_proc_DA": "1", "nnUNet_def_n_proc": "2"}
 
 
 def _read(folder: Path) -> Search:

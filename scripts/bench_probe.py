@@ -1,0 +1,143 @@
+"""Does the probe tell what full trainings will say? Both on the same trained hosts, data set by data set.
+
+    python scripts/bench_probe.py -d 508 -c 2d --batch-size 4 --patch-size 128 128 --json probe508.json
+    python scripts/bench_probe.py --read probe004.json probe508.json
+
+For one data set: trains hosts (``nnUNetTrainerIACHost``, one a seed), goes on from each without and with random cells
+for ``training.epochs`` (``bench_dice.py --host trained --arms identity random``; measured on the fold's validation
+patients), and asks ``nnunet-iac probe`` about the host of the first seed (measured on part of its training patients).
+The schedule is the same: cells alone in the first half, everything in the second; the probe's is shorter. What is
+finished is not repeated. ``--read`` prints the table of several data sets.
+
+``agree`` is judged with the rule of :func:`nnunet_iac.statistics.recommendation.recommend`, applied to both: ``yes`` if
+the verdicts are equal, ``no`` if one says that cells pay and the other that they do not, else ``open``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import bench_dice
+from bench_environment import bench_environment
+
+from nnunet_iac.atomic import write_json
+
+SCHEDULE = ("training.freeze_host=false",)
+"""What the probe does: see :mod:`nnunet_iac.nnunet.probe_plan`."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run what is not done, print the table; the status is 1 if something failed."""
+    args = _parse(argv)
+    if args.read:
+        print(markdown([json.loads(Path(path).read_text(encoding="utf-8")) for path in args.read]))
+        return 0
+    folder = Path(args.json).resolve().with_suffix("")
+    full, probe = folder.with_name(f"{folder.name}_full.json"), folder.with_name(f"{folder.name}_probe")
+    steps = ("--budget", f"host.epochs={args.host_epochs}", f"training.epochs={args.epochs}", *SCHEDULE)
+    words = [*_common(args), "--host", "trained", "--arms", "identity", "random", "--tag", args.tag, *steps]
+    words += ["--hosts", args.hosts] if args.hosts else []
+    words += ["--patch-size", *map(str, args.patch_size)] if args.patch_size else []
+    words += ["--batch-size", str(args.batch_size)] if args.batch_size else []
+    if bench_dice.main([*words, "--jobs", str(args.jobs), "--threads", str(args.threads), "--json", str(full)]):
+        return 1
+    host = f"nnUNetPlans_{args.hosts or args.tag}_seed{args.seeds[0]}"
+    command = ["nnunet-iac", "probe", *_common(args), "-p", host, "-o", str(probe), "-device", args.device]
+    if subprocess.run(command, env=bench_environment(args.threads), check=False).returncode:
+        return 1
+    record = {
+        "full": json.loads(full.read_text(encoding="utf-8")),
+        "probe": json.loads((probe / "probe.json").read_text(encoding="utf-8")),
+    }
+    write_json(Path(args.json), record)
+    print(markdown([record]))
+    return 0
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("-d", dest="dataset", default="4")
+    parser.add_argument("-c", dest="configuration", default="2d")
+    parser.add_argument("-f", dest="fold", default="0")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
+    parser.add_argument("--host-epochs", type=int, default=15, help="of 20 steps")
+    parser.add_argument("--epochs", type=int, default=10, help="of 20 steps, of the full trainings")
+    parser.add_argument("--batch-size", type=int)
+    parser.add_argument("--patch-size", type=int, nargs="+")
+    parser.add_argument("--tag", default="probed", help="part of the plans' names; one for each budget")
+    parser.add_argument("--hosts", metavar="TAG", help="take the trained hosts of an earlier study")
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--json", help="write the figures to this file, and what leads to them beside it")
+    parser.add_argument("--read", nargs="+", metavar="FILE", help="only print the table of these files")
+    args = parser.parse_args(argv)
+    if not (args.read or args.json):
+        parser.error("--json: expected a file, the probe's trainings are kept beside it")
+    return args
+
+
+def _common(args: argparse.Namespace) -> list[str]:
+    words = ["-d", args.dataset, "-c", args.configuration, "-f", args.fold]
+    return [*words, "--seeds", *map(str, args.seeds)]
+
+
+def markdown(records: Sequence[Mapping[str, Any]]) -> str:
+    """Return the table, a row for each data set."""
+    rows = [
+        "| data set | probe: cells minus none, 95 % CI | verdict | minutes | full: cells minus none, 95 % CI | by seed "
+        "| verdict | agree |",
+        "|" + "---|" * 8,
+    ]
+    for record in records:
+        probe, full = record["probe"], full_estimate(record["full"])
+        found = probe["arms"].get("random")
+        verdicts = (probe["recommendation"]["verdict"], full["verdict"])
+        rows.append(
+            f"| {probe['dataset']} {probe['configuration']} | {_interval(found['difference']) if found else 'none'} | "
+            f"{verdicts[0]} | {probe['seconds'] / 60:.0f} | {_interval(full)} | "
+            f"{', '.join(f'{one:+.2f}' for one in full['of_seeds'])} | {verdicts[1]} | {agreement(*verdicts)} |"
+        )
+    return "\n".join(rows)
+
+
+def full_estimate(full: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the estimate and the verdict of the full trainings, by the probe's own rule."""
+    from nnunet_iac.statistics.recommendation import FEWEST, Estimate, recommend
+
+    found, seeds = full["against_control"]["random"], full["dice_by_seed"]
+    patients = len(full["patients"])
+    known = patients >= FEWEST
+    of_seeds = tuple(a - b for a, b in zip(seeds["random"], seeds["identity"], strict=True))
+    low, high = (found["interval"]["low"], found["interval"]["high"]) if known else (None, None)
+    estimate = Estimate(patients, found["difference"], low, high, of_seeds)
+    verdict = recommend(estimate, margin=found["margin"]).verdict
+    return {"difference": estimate.difference, "low": low, "high": high, "of_seeds": of_seeds, "verdict": verdict}
+
+
+def agreement(one: str, other: str) -> str:
+    """Compare two verdicts.
+
+    Example:
+        >>> agreement("pays", "pays"), agreement("do not bother", "pays"), agreement("not settled", "pays")
+        ('yes', 'no', 'open')
+    """
+    if one == other:
+        return "yes"
+    return "no" if {one, other} == {"pays", "do not bother"} else "open"
+
+
+def _interval(found: Mapping[str, Any]) -> str:
+    if found["low"] is None:
+        return f"{found['difference']:+.2f}, no interval"
+    return f"{found['difference']:+.2f} [{found['low']:+.2f}, {found['high']:+.2f}]"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
