@@ -271,28 +271,33 @@ def _compare(measured: MeasuredArms, arms: Sequence[str], margin: float) -> Comp
 
 
 def _markdown(result: Result) -> str:
-    from nnunet_iac.reports.paired_texts import difference_text, p_text
+    from nnunet_iac.reports.paired_texts import difference_text, interval_text, p_text
 
     rows, runs = result.table.main_rows("dice"), result.table.scores.run_means["dice"]
     lines = [
         f"{len(rows[0].values)} patients; each patient's Dice is its mean over seeds.\n",
-        f"| arm | Dice by seed | mean | minus {rows[0].arm}, 95 % CI | Wilcoxon p (Holm) | search epochs | seconds |",
-        "|---|---|---|---|---|---|---|",
+        f"| arm | Dice by seed | mean | minus {rows[0].arm}, 95 % CI | CI with runs | Wilcoxon p (Holm) | search "
+        "epochs | seconds |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for row, dice in zip(rows, runs, strict=True):
         cost = list(result.searches.get(row.arm, {}).values())
         epochs = ", ".join(f"{c.epochs} ({c.decided_edges}/{c.edges} decided)" for c in cost)
-        against = f"{difference_text(row.result)} | {p_text(row.result.holm)}" if row.result else " | "
+        against = " | | "
+        if row.result:
+            texts = (difference_text(row.result), interval_text(row.of_runs), p_text(row.result.holm))
+            against = " | ".join(texts)
         lines.append(
             f"| {row.arm} | {', '.join(f'{d:.2f}' for d in dice)} | {row.values.mean():.2f} | {against} | {epochs} | "
             f"{', '.join(f'{c.seconds:.0f}' for c in cost)} |"
         )
-    lines += ["", *_ratios(result.searches), "", "| pair | difference, 95 % CI | Wilcoxon p | inside the margin |"]
-    lines.append("|---|---|---|---|")
+    lines += ["", *_ratios(result.searches), ""]
+    lines += ["| pair | difference, 95 % CI | CI with runs | Wilcoxon p | inside the margin |", "|---|---|---|---|---|"]
     for (first, second), row in result.pairs.items():
         if row.result is not None:
             inside = -row.result.margin < row.result.interval.low and row.result.interval.high < row.result.margin
-            cells = [difference_text(row.result), p_text(row.result.p_value), "yes" if inside else "no"]
+            texts = (difference_text(row.result), interval_text(row.of_runs), p_text(row.result.p_value))
+            cells = [*texts, "yes" if inside else "no"]
             lines.append(f"| {first} minus {second} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -313,7 +318,7 @@ COST = ("status", "epochs", "seconds", "decided_edges", "edges")
 
 def _record(study: Study, result: Result, args: argparse.Namespace) -> dict[str, Any]:
     scores = result.table.scores
-    rows = {row.arm: row.result for row in result.table.main_rows("dice")}
+    rows = {row.arm: _figures(row) for row in result.table.main_rows("dice") if row.result is not None}
     return {
         "study": asdict(study),
         "threads": args.threads,
@@ -322,8 +327,8 @@ def _record(study: Study, result: Result, args: argparse.Namespace) -> dict[str,
         "patients": list(scores.patients),
         "dice": {arm: scores.paired("dice")[index].tolist() for index, arm in enumerate(scores.arms)},
         "dice_by_seed": dict(zip(scores.arms, scores.run_means["dice"], strict=True)),
-        "against_control": {arm: asdict(found) for arm, found in rows.items() if found is not None},
-        "pairs": {" minus ".join(pair): asdict(row.result) for pair, row in result.pairs.items() if row.result},
+        "against_control": rows,
+        "pairs": {" minus ".join(pair): _figures(row) for pair, row in result.pairs.items() if row.result},
         "search": {
             arm: {
                 str(seed): {
@@ -334,6 +339,11 @@ def _record(study: Study, result: Result, args: argparse.Namespace) -> dict[str,
             for arm, by_seed in result.searches.items()
         },
     }
+
+
+def _figures(row: Row) -> dict[str, Any]:
+    of_runs = None if row.of_runs is None else asdict(row.of_runs)
+    return {**(asdict(row.result) if row.result else {}), "of_runs": of_runs}
 
 
 if __name__ == "__main__":

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nnunet_iac.reports.paired_texts import difference_text, p_text, verdict_text
-from nnunet_iac.statistics.paired import FEW, PairedResult, compare_with_control
+from nnunet_iac.reports.paired_texts import difference_text, interval_text, p_text, verdict_text
+from nnunet_iac.statistics.paired import FEW, Interval, PairedResult, compare_with_control
 from nnunet_iac.statistics.patients import METRICS, Metric, PatientScores, mean_over_classes
+from nnunet_iac.statistics.scatter import run_interval
 
 MEAN = "mean of classes"
 """Name of the mean over classes, where a class is named."""
@@ -29,6 +30,8 @@ class Row:
         values: ``(p,)``, of the patients that have this class.
         differences: ``(p,)``, ``arm - control``.
         result: None for the control, and where less than two patients have the class.
+        of_runs: 95 % interval of the mean difference over patients and runs; None where an arm or the control has one
+            run only, for the control, and for single classes.
     """
 
     metric: Metric
@@ -37,6 +40,7 @@ class Row:
     values: NDArray[np.float64]
     differences: NDArray[np.float64]
     result: PairedResult | None
+    of_runs: Interval | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,7 +119,8 @@ def values_csv(comparison: Comparison) -> str:
 
 def statistics_csv(comparison: Comparison) -> str:
     """Return one line for each metric, class (and their mean) and arm: everything the table has, unrounded."""
-    columns = "metric unit class arm patients mean median difference ci_low ci_high p p_holm margin bound non_inferior"
+    columns = "metric unit class arm patients mean median difference ci_low ci_high p p_holm margin bound non_inferior "
+    columns += "runs_ci_low runs_ci_high"
     lines: list[Sequence[object]] = [columns.split()]
     for row in comparison.rows:
         unit = _unit(comparison, row.metric)
@@ -124,7 +129,8 @@ def statistics_csv(comparison: Comparison) -> str:
         if (result := row.result) is not None:
             numbers = (result.difference, result.interval.low, result.interval.high, result.p_value, result.holm)
             found = (*map(_number, (*numbers, result.margin, result.bound)), "yes" if result.non_inferior else "no")
-        lines.append((row.metric, unit, row.structure, row.arm, len(row.values), *middle, *found))
+        of_runs = ("", "") if row.of_runs is None else (_number(row.of_runs.low), _number(row.of_runs.high))
+        lines.append((row.metric, unit, row.structure, row.arm, len(row.values), *middle, *found, *of_runs))
     return _csv(lines)
 
 
@@ -141,29 +147,34 @@ def _rows(
         results = compare_with_control(
             paired[0], paired[1:], margin=margin, higher_is_better=metric == "dice", seed=seed
         )
+    runs = scores.run_means[metric]
     return [
-        Row(metric, name, arm, values, values - paired[0], result)
-        for arm, values, result in zip(scores.arms, paired, (None, *results), strict=True)
+        Row(
+            *(metric, name, arm, values, values - paired[0], result),
+            of_runs=run_interval(values - paired[0], runs[0], of_arm) if result and name == MEAN else None,
+        )
+        for arm, values, result, of_arm in zip(scores.arms, paired, (None, *results), runs, strict=True)
     ]
 
 
 def _metric_table(comparison: Comparison, metric: Metric) -> str:
     rows = comparison.main_rows(metric)
     scores = comparison.scores
-    head = ["arm", "mean", "median", "difference to the control [95 % CI]", "p", "p (Holm)"]
+    head = ["arm", "mean", "median", "difference to the control [95 % CI]", "CI with runs", "p", "p (Holm)"]
     head += [f"non-inferior by {_margin(rows):g} (bound)", "both empty", "one empty"]
     lines = [f"**{metric_title(comparison, metric)}, {MEAN}, {len(rows[0].values)} patients**", "", _line(head)]
     lines.append(_line(["---"] * len(head)))
     for row, both, one in zip(rows, scores.both_empty, scores.one_empty, strict=True):
-        cells = [row.arm, f"{row.values.mean():.2f}", f"{np.median(row.values):.2f}", *_result_cells(row.result)]
+        cells = [row.arm, f"{row.values.mean():.2f}", f"{np.median(row.values):.2f}", *_result_cells(row)]
         lines.append(_line([*cells, str(both), str(one)]))
     return "\n".join(lines)
 
 
-def _result_cells(result: PairedResult | None) -> list[str]:
-    if result is None:
-        return ["control", "", "", ""]
-    return [difference_text(result), p_text(result.p_value), p_text(result.holm), verdict_text(result)]
+def _result_cells(row: Row) -> list[str]:
+    if (result := row.result) is None:
+        return ["control", "", "", "", ""]
+    tests = (p_text(result.p_value), p_text(result.holm), verdict_text(result))
+    return [difference_text(result), interval_text(row.of_runs), *tests]
 
 
 def _reading(comparison: Comparison) -> list[str]:
@@ -174,6 +185,8 @@ def _reading(comparison: Comparison) -> list[str]:
         "CI: BCa bootstrap of the mean paired difference over patients. p: Wilcoxon signed-rank, two-sided; the "
         f"smallest that {patients} patients allow is {p_text(2.0 ** (1 - patients))}. Holm: over the arms, each metric "
         "by itself. Bound: one-sided 95 %, not corrected.",
+        "CI with runs: over patients and trainings of other seeds together (Welch-Satterthwaite); a gain that it does "
+        "not hold above 0 may be one of these seeds. CI, p and bound are about these very networks.",
         "Both empty, one empty: classes of cases, over all runs of the arm. One empty: Dice 0, HD95 the diagonal of "
         f"the image. Left out in every arm, because all masks are empty: {scores.left_out}; where only some arms "
         "predict something into an empty reference, the others get Dice 100 and HD95 0.",
@@ -190,7 +203,7 @@ def _reading(comparison: Comparison) -> list[str]:
     for arm, dice, hd95 in zip(scores.arms, scores.run_means["dice"], scores.run_means["hd95"], strict=True):
         if len(dice) > 1:
             single = ", ".join(f"{d:.2f} / {h:.2f}" for d, h in zip(dice, hd95, strict=True))
-            lines.append(f"{arm}: {len(dice)} runs, Dice / HD95 {single}; their scatter is not in the interval.")
+            lines.append(f"{arm}: {len(dice)} runs, Dice / HD95 {single}; their scatter is in the CI with runs only.")
     return lines
 
 

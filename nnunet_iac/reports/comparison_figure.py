@@ -27,6 +27,7 @@ class Differences:
         patients: differences ``(p,)`` of the patients to the control.
         means: mean of each.
         intervals: their 95 % intervals.
+        of_runs: the same over patients and runs, or None.
         loss: where the margin lies: the difference that would be too bad.
         sign: +1 where higher is better, -1 where lower is.
     """
@@ -37,6 +38,7 @@ class Differences:
     patients: tuple[NDArray[np.float64], ...]
     means: tuple[float, ...]
     intervals: tuple[Interval, ...]
+    of_runs: tuple[Interval | None, ...]
     loss: float
     sign: int
 
@@ -53,13 +55,14 @@ def differences_data(comparison: Comparison, metric: Metric) -> Differences:
         patients=tuple(row.differences for row, _ in tested),
         means=tuple(result.difference for _, result in tested),
         intervals=tuple(result.interval for _, result in tested),
+        of_runs=tuple(row.of_runs for row, _ in tested),
         loss=-sign * tested[0][1].margin,
         sign=sign,
     )
 
 
 def draw_differences(record: Differences, ax: Axes) -> None:
-    """Draw a dot for each patient, a bar for the interval of the mean, the margin as a broken line."""
+    """Draw a dot for each patient, a bar for the mean's interval (thin: with runs), the margin as a broken line."""
     style_axes(ax)
     ax.grid(True, axis="x", color="#e6e9ee", linewidth=0.6)
     ax.grid(False, axis="y")
@@ -71,6 +74,8 @@ def draw_differences(record: Differences, ax: Axes) -> None:
         heights = row + 0.16 + np.random.default_rng(row).uniform(0, 0.24, len(values))
         ax.scatter(values, heights, s=14, c=colours, alpha=0.55, linewidth=0)
         ax.plot([interval.low, interval.high], [row, row], color=INK, linewidth=2.2, solid_capstyle="butt")
+        if (wide := record.of_runs[row]) is not None:
+            ax.plot([wide.low, wide.high], [row, row], color=INK, linewidth=0.8)
         ax.plot([mean], [row], marker="D", color=INK, markersize=6)
         ax.annotate(f"{mean:+.2f}", (mean, row), (0, 6), textcoords="offset points", ha="center", fontsize=8)
     ax.set_yticks(range(len(record.arms)), labels=list(record.arms), fontsize=9, color=INK, parse_math=False)

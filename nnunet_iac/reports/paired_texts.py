@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nnunet_iac.statistics.paired import PairedResult
+from nnunet_iac.statistics.paired import Interval, PairedResult
 
 
 def difference_text(result: PairedResult) -> str:
@@ -14,7 +14,17 @@ def difference_text(result: PairedResult) -> str:
         >>> difference_text(result)
         '+1.50 [+1.50, +1.50]'
     """
-    return f"{result.difference:+.2f} [{result.interval.low:+.2f}, {result.interval.high:+.2f}]"
+    return f"{result.difference:+.2f} {interval_text(result.interval)}"
+
+
+def interval_text(interval: Interval | None) -> str:
+    """Return an interval with signs and two decimals, or that there is none.
+
+    Example:
+        >>> interval_text(Interval(-1, 0.5)), interval_text(None)
+        ('[-1.00, +0.50]', 'one run')
+    """
+    return "one run" if interval is None else f"[{interval.low:+.2f}, {interval.high:+.2f}]"
 
 
 def p_text(value: float) -> str:

@@ -51,7 +51,7 @@ def test_a_shifted_model_loses_to_the_right_one_in_points_and_mm(
     assert line_of(text, "Right", "**Dice")[2:5] == ["100.00", "100.00", "control"]
     # Shifted by one voxel of 2 mm.
     assert line_of(text, "Shifted", "**HD95")[2:5] == ["2.00", "2.00", "+2.00 [+2.00, +2.00]"]
-    assert line_of(text, "Shifted", "**Dice")[7].startswith("no (-")
+    assert line_of(text, "Shifted", "**Dice")[8].startswith("no (-")
     assert f"{len(CASES)} cases of 4 patients (patients as patient_groups.json in {dataset.raw} says)" in text
 
 
@@ -60,8 +60,9 @@ def test_a_model_against_itself_is_the_same(dataset: Folders, capsys: pytest.Cap
 
     assert run(fold, fold.parent, "--names", "a", "b") == 0
 
-    assert line_of(capsys.readouterr().out, "b", "**Dice")[4:8] == [
+    assert line_of(capsys.readouterr().out, "b", "**Dice")[4:9] == [
         "+0.00 [+0.00, +0.00]",
+        "one run",
         "1.000",
         "1.000",
         "yes (+0.00)",
@@ -110,7 +111,7 @@ def test_regions_and_lost_structures_are_counted(dataset: Folders, capsys: pytes
     text = capsys.readouterr().out
     # One of two classes of one of two cases of one of four patients: 100 / 16 points less.
     assert line_of(text, "Lost", "**Dice")[2] == "93.75"
-    assert [line_of(text, arm, "**Dice")[8:10] for arm in ("Host", "Lost")] == [["0", "0"], ["0", "1"]]
+    assert [line_of(text, arm, "**Dice")[9:11] for arm in ("Host", "Lost")] == [["0", "0"], ["0", "1"]]
     assert "Classes: whole, core." in text and "nan" not in text
 
 
@@ -146,7 +147,7 @@ def test_the_margins_are_separate(dataset: Folders, capsys: pytest.CaptureFixtur
     assert run(*folds, "--margin", 0.5, "--margin-hd95", 2.5) == 0
 
     text = capsys.readouterr().out
-    assert line_of(text, "B", "**HD95")[7] == "yes (+2.00)" and "non-inferior by 0.5" in text
+    assert line_of(text, "B", "**HD95")[8] == "yes (+2.00)" and "non-inferior by 0.5" in text
 
 
 @pytest.mark.parametrize(

@@ -20,8 +20,10 @@ from nnunet_iac.reports.comparison import (
     values_csv,
 )
 from nnunet_iac.reports.comparison_figure import comparison_png, differences_data, draw_differences
+from nnunet_iac.reports.paired_texts import interval_text
 from nnunet_iac.statistics.paired import compare_with_control
 from nnunet_iac.statistics.patients import Agreement, PatientScores, patient_scores
+from nnunet_iac.statistics.scatter import run_interval
 
 PATIENTS = [f"patient{n}" for n in range(12)]
 NONE = Agreement(100, 0, "both")
@@ -88,17 +90,24 @@ def test_the_table_shows_both_metrics_with_the_control_first() -> None:
     text = comparison_markdown(replace(standard(), notes=("a note",)))
 
     assert "**Dice (points, 0 to 100), mean of classes, 12 patients**" in text and "**HD95 (mm)" in text
-    assert "+3.00 [+3.00, +3.00] | < 0.001 | < 0.001 | yes (+3.00)" in text
-    assert "+0.00 [+0.00, +0.00] | 1.000 | 1.000 | yes (+0.00)" in text
+    assert "+3.00 [+3.00, +3.00] | one run | < 0.001 | < 0.001 | yes (+3.00)" in text
+    assert "+0.00 [+0.00, +0.00] | one run | 1.000 | 1.000 | yes (+0.00)" in text
     assert "same \\| again" in text and "- a note\n" in text and "nan" not in text
     lines = [line for line in text.splitlines() if line.startswith("|")]
-    assert {line.replace("\\|", "").count("|") for line in lines} == {10} and lines[2].startswith("| host |")
+    assert {line.replace("\\|", "").count("|") for line in lines} == {11} and lines[2].startswith("| host |")
 
 
-def test_seeds_are_listed_and_said_to_be_outside_the_interval() -> None:
-    text = comparison_markdown(compared(scores(runs=3)))
+def test_seeds_are_listed_and_their_scatter_is_in_an_interval_of_its_own() -> None:
+    comparison = compared(scores(runs=3))
+    text = comparison_markdown(comparison)
 
-    assert "- cells: 3 runs, Dice / HD95" in text and "not in the interval" in text
+    assert "- cells: 3 runs, Dice / HD95" in text and "their scatter is in the CI with runs only" in text
+    control, cells, _ = comparison.main_rows("dice")
+    runs = comparison.scores.run_means["dice"]
+    assert control.of_runs is None and cells.of_runs == run_interval(cells.differences, runs[0], runs[1])
+    assert f"| {interval_text(cells.of_runs)} |" in text
+    written = [row for row in rows_of(statistics_csv(comparison)) if row["runs_ci_low"]]
+    assert {(row["class"], row["arm"]) for row in written} == {(MEAN, arm) for arm in comparison.scores.arms[1:]}
     assert "runs, Dice" not in comparison_markdown(standard())
 
 
