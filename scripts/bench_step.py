@@ -7,7 +7,8 @@
 ``--levers`` takes one means after the other away from our cells instead, to show what each brings.
 
 A step is one architecture half-step and one weight half-step with the host frozen, on random images. Both sides have
-the same weights, run by turns in one process, and are compared by the medians. Memory: the most that one step adds,
+the same weights, run by turns in one process, and are compared by the medians. ``--clock cpu`` counts the time of this
+process only; with one thread that is the wall-clock of an idle machine. Memory: the most that one step adds,
 on CUDA from the allocator, on a CPU from the peak resident size of a process of its own.
 """
 
@@ -41,6 +42,7 @@ from nnunet_iac.search.bilevel import Precision, architecture_step, weight_step
 
 PLAIN = "dynamic_network_architectures.architectures.unet.PlainConvUNet"
 SIDES = ("published", "ours")
+CLOCKS: dict[str, Callable[[], float]] = {"wall": time.perf_counter, "cpu": time.process_time}
 LEVERS = {
     "ours": {},
     "without product kernels": {"nnunet_iac.cells.outgoing.DENSE_CHANNELS": 0},
@@ -92,6 +94,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--clock", choices=CLOCKS, default="wall", help="cpu: for a machine that others use as well")
     parser.add_argument("--only", help="a part of the names to run")
     parser.add_argument("--grow", action="store_true", help="how the cost grows, instead of the data sets' U-Nets")
     parser.add_argument("--levers", action="store_true", help="take one means after the other away from our cells")
@@ -105,14 +108,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         name, side = json.loads(args.memory_of)
         print(_resident_peak(_side(_case(name), device)[side]))
         return 0
+    if device.type == "cuda" and args.clock == "cpu":
+        parser.error("--clock cpu: expected --device cpu with it; a GPU works while its process waits")
     cases = growth(CASES[0]) if args.grow else list(CASES)
     if args.levers:
-        print(_lever_table([case for case in cases if not args.only or args.only in case.name], device, args.repeats))
+        print(_lever_table([case for case in cases if not args.only or args.only in case.name], device, args))
         return 0
     rows = [_row(case, device, args) for case in cases if not args.only or args.only in case.name]
     print(_table(rows))
     if args.json:
-        machine = {"device": device_name(device), "threads": args.threads, "torch": torch.__version__}
+        machine = {
+            "device": device_name(device),
+            "threads": args.threads,
+            "clock": args.clock,
+            "torch": torch.__version__,
+        }
         Path(args.json).write_text(json.dumps({**machine, "rows": rows}, indent=1) + "\n", encoding="utf-8")
     if args.plot:
         _plot(rows, args.plot)
@@ -200,23 +210,23 @@ def _step(network: CellUNet, cells: nn.Module, batch: dict[str, Any], device: to
     return step
 
 
-def _medians(steps: dict[str, Callable[[], None]], repeats: int) -> dict[str, float]:
+def _medians(steps: dict[str, Callable[[], None]], args: argparse.Namespace) -> dict[str, float]:
     """Run the steps by turns and return the median seconds of each; the first round warms up."""
-    seconds: dict[str, list[float]] = {name: [] for name in steps}
-    for repeat in range(repeats + 1):
+    clock, seconds = CLOCKS[args.clock], {name: list[float]() for name in steps}
+    for repeat in range(args.repeats + 1):
         for name, step in steps.items():
-            started = time.perf_counter()
+            started = clock()
             step()
             if repeat:
-                seconds[name].append(time.perf_counter() - started)
+                seconds[name].append(clock() - started)
     return {name: median(values) for name, values in seconds.items()}
 
 
-def _lever_table(cases: Sequence[Case], device: torch.device, repeats: int) -> str:
+def _lever_table(cases: Sequence[Case], device: torch.device, args: argparse.Namespace) -> str:
     lines = ["| U-Net | " + " | ".join(LEVERS) + " |", "|---" * (1 + len(LEVERS)) + "|"]
     for case in cases:
         ours = _side(case, device)["ours"]
-        middle = _medians({name: _patched(ours, patches) for name, patches in LEVERS.items()}, repeats)
+        middle = _medians({name: _patched(ours, patches) for name, patches in LEVERS.items()}, args)
         lines.append(f"| {case.name} | " + " | ".join(f"{value:.3f} s" for value in middle.values()) + " |")
     return "\n".join(lines)
 
@@ -232,7 +242,7 @@ def _patched(step: Callable[[], None], patches: dict[str, Any]) -> Callable[[], 
 
 
 def _row(case: Case, device: torch.device, args: argparse.Namespace) -> dict[str, Any]:
-    middle = _medians(_side(case, device), args.repeats)
+    middle = _medians(_side(case, device), args)
     memory = {side: _memory(case, side, device, args.threads) for side in SIDES}
     row = {
         **asdict(case),
