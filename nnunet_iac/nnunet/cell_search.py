@@ -68,6 +68,8 @@ def plan_of(settings: Settings, prune: bool | None) -> SearchPlan:
         beta_decay=search.beta_decay,
         auxiliary_skip=search.auxiliary_skip,
         max_skips=search.max_skips,
+        select=search.select,
+        select_batches=search.select_batches,
     )
 
 
@@ -278,4 +280,5 @@ def _record(
         "tau": plan.rule.tau,
         "ranks": ranks.count(),
         "settings": settings.to_block(),
+        **({} if result.removal is None else {"removal": result.removal.to_dict()}),
     }

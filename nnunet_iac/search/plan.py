@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from nnunet_iac.search.removal import Selection
 from nnunet_iac.search.smoothing import SMALLEST, Perturbation
 from nnunet_iac.search.stability import StabilityRule, drift_threshold
 
@@ -45,6 +46,9 @@ class SearchPlan:
             logits that start from another search. Nothing is pruned in them: an edge that moves slowly is not one that
             has come to rest. Our choice.
         easing_epochs: how many epochs.
+        select: how the genotype is chosen after the last epoch: by the ``weights`` of operations and edges, or, where
+            these decided nothing, by ``removal``, see :mod:`nnunet_iac.search.removal`. No epoch depends on it.
+        select_batches: batches on which removals are compared.
 
     Raises:
         ValueError: if a number is out of range.
@@ -68,6 +72,8 @@ class SearchPlan:
     max_skips: int | None = None
     easing: float = 1.0
     easing_epochs: int = 0
+    select: Selection = "weights"
+    select_batches: int = 32
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.iterations < 1:
@@ -92,6 +98,7 @@ class SearchPlan:
         if self.drift <= 0:
             raise ValueError(f"drift: expected a positive number, got {self.drift}")
         self._check_easing()
+        self._check_selection()
         _ = self.rule  # checks tau and patience here, not after the warm-up
 
     def _check_easing(self) -> None:
@@ -100,6 +107,12 @@ class SearchPlan:
                 f"easing, easing_epochs: expected a factor in (0, 1] and a number from 0, got {self.easing}, "
                 f"{self.easing_epochs}"
             )
+
+    def _check_selection(self) -> None:
+        if self.select not in get_args(Selection):
+            raise ValueError(f"select: expected one of {get_args(Selection)}, got {self.select!r}")
+        if self.select_batches < 2:
+            raise ValueError(f"select_batches: expected at least 2, to know their spread, got {self.select_batches}")
 
     @property
     def architecture_lr(self) -> float:

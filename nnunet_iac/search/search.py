@@ -22,6 +22,8 @@ from nnunet_iac.search import ranks
 from nnunet_iac.search.bilevel import Batch, Loss, Precision
 from nnunet_iac.search.epoch import run_epoch
 from nnunet_iac.search.plan import SearchPlan
+from nnunet_iac.search.removal import Removal
+from nnunet_iac.search.removal_losses import measure_removals
 from nnunet_iac.search.run import Run, start_run
 from nnunet_iac.search.state import load_state, save_state
 from nnunet_iac.search.trace import EpochRecord, append_record, truncate_records
@@ -36,12 +38,13 @@ class SearchResult:
 
     Attributes:
         genotype: two edges for each node; where ``status`` is ``undecided`` it is the argmax, not a finding.
-        status: ``decided`` if every edge was decided, else ``undecided``.
+        status: ``decided`` if every edge was decided, by weights or by removal, else ``undecided``.
         message: the same in words.
         epochs: epochs that were run.
-        seconds: their wall-clock, all sessions of a resumed search together.
+        seconds: their wall-clock, all sessions of a resumed search together, and that of the selection by removal.
         decided_edges: how many edges were decided.
         edges: of how many.
+        removal: what removals said, None if the plan selects by weights.
     """
 
     genotype: Genotype
@@ -51,6 +54,7 @@ class SearchResult:
     seconds: float
     decided_edges: int
     edges: int
+    removal: Removal | None = None
 
 
 BatchSource = Callable[[int], Iterator[Batch]]
@@ -127,12 +131,27 @@ def run_search(
             _say(run, plan, log)
             progress.update()
             progress.set_postfix_str(_summary(run))
-    return _result(run, plan)
+    if plan.select == "weights":
+        return _result(run, plan, None)
+    log(f"search: selects by removal on {plan.select_batches} batches")
+    removal = measure_removals(
+        network,
+        run.cells,
+        lambda batch: precision.loss_of(network, loss, batch),
+        streams[1],
+        plan.select_batches,
+        run.decision.decided,
+    )
+    return _result(run, plan, removal)
 
 
 def _plan_identity(plan: SearchPlan) -> dict[str, Any]:
-    """Return what a resumed search must agree on; what is off by default is left out, so that older states fit."""
+    """Return what a resumed search must agree on; what is off by default is left out, so that older states fit.
+
+    No epoch depends on how the genotype is selected afterwards: a finished search may be selected from again.
+    """
     known = asdict(plan)
+    del known["select"], known["select_batches"]
     if plan.easing == 1:
         del known["easing"], known["easing_epochs"]
     return known
@@ -195,22 +214,19 @@ def _summary(run: Run) -> str:
     return f"{int(run.decision.mask.sum())} operations active, {int(decided.sum())} of {decided.numel()} edges decided"
 
 
-def _result(run: Run, plan: SearchPlan) -> SearchResult:
-    decided, edges = int(run.decision.decided.sum()), run.decision.decided.numel()
-    status: Literal["decided", "undecided"] = "decided" if decided == edges else "undecided"
-    if status == "decided":
-        message = f"All {edges} edges were decided after {run.epoch} of {plan.epochs} epochs."
-    else:
-        why = f" (no progress in the last {plan.rule.plateau})" if run.decision.stop else ""
-        message = (
-            f"The search ended undecided: {edges - decided} of {edges} edges had no operation clearly ahead after "
-            f"{run.epoch} of {plan.epochs} epochs{why}. The genotype is the argmax of the weights, not a finding: "
-            "compare it with random cells before you rely on it, or search with more search.iterations."
-        )
+def _result(run: Run, plan: SearchPlan, removal: Removal | None) -> SearchResult:
     architecture = run.cells.architecture
+    probabilities, edge_weights = architecture.probabilities(), architecture.edge_weights()
+    by_weights = int(run.decision.decided.sum())
+    origin: dict[str, Any] = {}
+    if removal is not None:
+        probabilities, edge_weights = removal.weights(probabilities)
+        origin = {"select": "removal", "decided_by_removal": int(removal.decided.sum())}
+    decided, edges = by_weights + origin.get("decided_by_removal", 0), run.decision.decided.numel()
+    status: Literal["decided", "undecided"] = "decided" if decided == edges else "undecided"
     genotype = discretise(
-        architecture.probabilities(),
-        architecture.edge_weights(),
+        probabilities,
+        edge_weights,
         nodes=run.cells.nodes,
         width=run.cells.width,
         second_input=run.cells.second_input,
@@ -223,6 +239,35 @@ def _result(run: Run, plan: SearchPlan) -> SearchResult:
             "epochs": run.epoch,
             "budget": plan.epochs,
             "pruned": plan.prune,
+            **origin,
         },
     )
-    return SearchResult(genotype, status, message, run.epoch, run.seconds, decided, edges)
+    message = _message(run, plan, edges - decided)
+    seconds = run.seconds
+    if removal is not None:
+        message, seconds = f"{message} {_selected(removal)}", seconds + removal.seconds
+    return SearchResult(genotype, status, message, run.epoch, seconds, decided, edges, removal)
+
+
+def _message(run: Run, plan: SearchPlan, undecided: int) -> str:
+    edges = run.decision.decided.numel()
+    if undecided == 0:
+        return f"All {edges} edges were decided after {run.epoch} of {plan.epochs} epochs."
+    why = f" (no progress in the last {plan.rule.plateau})" if run.decision.stop else ""
+    best = "the argmax of the weights" if plan.select == "weights" else "the best by removal"
+    return (
+        f"The search ended undecided: {undecided} of {edges} edges had no operation clearly ahead after "
+        f"{run.epoch} of {plan.epochs} epochs{why}. The genotype is {best}, not a finding: "
+        "compare it with random cells before you rely on it, or search with more search.iterations."
+    )
+
+
+def _selected(removal: Removal) -> str:
+    """Return in words how operations and inputs were selected by removal."""
+    nodes = int((~removal.input_p.isnan()).sum())
+    return (
+        f"Selected by removal on {removal.batches} held-out batches: the operations of the {removal.asked} edges that "
+        f"their weights had not decided ({int(removal.decided.sum())} decided by removal) and the inputs of {nodes} "
+        f"nodes ({int(removal.decided_inputs.sum())} decided). Without one operation the loss of {removal.loss:.4f} "
+        f"rose by {removal.largest:.1e} at most."
+    )

@@ -18,8 +18,14 @@ from nnunet_iac.search.search import run_search
 FOLDERS = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "reference"), str(Path(__file__).parents[2])]
 PLANS = {
     "frozen": SearchPlan(epochs=6, iterations=3, warmup_epochs=1, drift=1.0),
-    "joint, random perturbation": SearchPlan(
-        epochs=4, iterations=2, warmup_epochs=1, mode="joint", perturbation="random"
+    "joint, random perturbation, selection by removal": SearchPlan(
+        epochs=4,
+        iterations=2,
+        warmup_epochs=1,
+        mode="joint",
+        perturbation="random",
+        select="removal",
+        select_batches=2,
     ),
 }
 
@@ -44,8 +50,9 @@ def search(folder: Path, plan: SearchPlan, rank: int, count: int) -> dict[str, t
     network = tiny_network(mode=plan.mode).double()
     torch.manual_seed(100 + (0 if count == 1 else rank))
     streams = (halves(1, rank, count), halves(2, rank, count))
-    run_search(network, no_signal, *streams, plan, folder, device=CPU, log=lambda _: None)
-    return dict(network.state_dict())
+    result = run_search(network, no_signal, *streams, plan, folder, device=CPU, log=lambda _: None)
+    removal = {} if result.removal is None else {"edges": result.removal.edges, "p": result.removal.operation_p}
+    return {**network.state_dict(), **removal}
 
 
 def main(rank: int, folder: Path, name: str) -> None:
