@@ -1,13 +1,14 @@
 """A short training of one retrieved candidate on part of a fold's training cases, judged on the others.
 
 The protocols T5 and T10 of MedNNS train the nearest candidates for an epoch each and keep the best. Here the fold's own
-validation cases are not touched: patients of its training cases are held out, the same for all candidates.
+validation cases are not touched: patients of its training cases are held out, the same for all candidates. A candidate
+whose training diverges is left out; its weights may be of images of quite another kind.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +19,16 @@ from nnunetv2.run.run_training import maybe_load_checkpoint
 
 from nnunet_iac.atomic import write_json
 from nnunet_iac.nnunet.hosts import read_checkpoint
-from nnunet_iac.nnunet.measured_arms import measure_arms
+from nnunet_iac.nnunet.masks import measure_all
 from nnunet_iac.nnunet.plans import Plans, derive
 from nnunet_iac.nnunet.predictions import Arm, Predictions
 from nnunet_iac.nnunet.probe_trainer import CASES, LOG, ProbeTrainer, make_trainer, results_in
 from nnunet_iac.nnunet.recipe import Recipe
+from nnunet_iac.nnunet.references import Cohort, find_sources, reference_masks
+from nnunet_iac.nnunet.splits import Grouping
+from nnunet_iac.nnunet.training_data import patients_of
 from nnunet_iac.nnunet.weights import WeightTarget
+from nnunet_iac.statistics.patients import patient_scores
 
 RESULT = "candidate.json"
 """In the folder of a training: it is trained, and this is how good it is."""
@@ -33,6 +38,12 @@ class CandidateTrainer(ProbeTrainer):
     """nnU-Net's training for ``host.epochs`` on the cases that the plans name."""
 
     recipe = Recipe(host="train", cells="none")
+
+    def finish_streams(self) -> None:
+        """End the processes that make batches, after a training that did not come to its end."""
+        for stream in (self.dataloader_train, self.dataloader_val):
+            if hasattr(stream, "_finish"):
+                stream._finish()
 
 
 @dataclass(frozen=True)
@@ -71,10 +82,23 @@ class CandidateTraining:
         """Train, predict the held-out cases, and return their mean Dice in points; a finished one is only read.
 
         Mean over patients of the mean over classes, classes that a patient does not have left out.
+
+        Raises:
+            FloatingPointError: if the training diverges; it did so already if it is not the first time.
         """
-        record = self.folder / RESULT
-        if record.is_file():
-            return float(json.loads(record.read_text(encoding="utf-8"))["dice"])
+        path = self.folder / RESULT
+        if path.is_file():
+            return _dice_of(json.loads(path.read_text(encoding="utf-8")))
+        record: dict[str, Any] = {"schema": 1, "cases": list(self.held_out_cases)}
+        try:
+            record["dice"] = self._measure(self._train(device))
+        except FloatingPointError as error:
+            record |= {"dice": None, "failed": str(error)}
+        write_json(path, record)
+        return _dice_of(record)
+
+    def _train(self, device: torch.device) -> Grouping:
+        """Train and predict; return who is whose patient."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / LOG).open("a", encoding="utf-8") as log, redirect_stdout(log), results_in(self.results):
             begun = any((self.folder / f"checkpoint_{name}.pth").is_file() for name in ("latest", "final"))
@@ -95,15 +119,23 @@ class CandidateTraining:
                 trainer.initialize()
                 trainer.cell_network.load_state_dict(read_checkpoint(self.start, device)["network_weights"])
                 trainer.know_start()
-            trainer.run_training()
+            try:
+                trainer.run_training()
+            except FloatingPointError:
+                trainer.finish_streams()
+                raise
             trainer.perform_actual_validation()
-        dice = self._measure()
-        write_json(record, {"schema": 1, "dice": dice, "cases": list(self.held_out_cases)})
-        return dice
+            return patients_of(trainer)
 
-    def _measure(self) -> float:
-        measured = measure_arms([Arm(self.name, (Predictions.at(self.folder),))])
-        scores = measured.scores({self.name: self.name})
+    def _measure(self, grouping: Grouping) -> float:
+        """Return the mean Dice of the held-out patients; unlike for a comparison, one is enough."""
+        run = Predictions.at(self.folder)
+        sources = find_sources([Arm(self.name, (run,))])
+        cohort = Cohort(grouping.patients(self.held_out_cases), grouping.source, ())
+        masks, references = run.masks(sources.labels.ending), reference_masks(cohort, sources)
+        measured = measure_all([(masks[case], references[case]) for case in references], sources.labels)
+        agreements = {case: one.agreements for case, one in zip(references, measured, strict=True)}
+        scores = patient_scores({self.name: [agreements]}, cohort.patients, list(sources.labels.classes))
         return float(scores.run_means["dice"][0][0])
 
     @property
@@ -117,12 +149,51 @@ class CandidateTraining:
         return {**plans, CASES: {"training": list(self.training_cases), "held_out": list(self.held_out_cases)}}
 
 
-def best_candidate(trainings: Mapping[int, CandidateTraining], device: torch.device) -> tuple[int, dict[int, float]]:
-    """Train all candidates and return the place of the best and the Dice of each; of equal ones, the nearer.
+@dataclass(frozen=True)
+class Judgement:
+    """What the short trainings say.
+
+    Attributes:
+        best: place of the best candidate.
+        dice: of each candidate by place, in points.
+        failed: what went wrong with those whose training diverged, by place.
+    """
+
+    best: int
+    dice: Mapping[int, float]
+    failed: Mapping[int, str]
+
+
+def best_candidate(
+    trainings: Mapping[int, CandidateTraining], device: torch.device, say: Callable[[str], None]
+) -> Judgement:
+    """Train all candidates and judge them; of equally good ones the nearer is the best.
 
     Args:
         trainings: by place in the retrieval, the nearest first.
         device: where to train.
+        say: is told of each candidate whose training diverges; it is left out.
+
+    Raises:
+        FloatingPointError: if all trainings diverge.
     """
-    found = {place: training.dice(device) for place, training in trainings.items()}
-    return max(found, key=lambda place: (found[place], -place)), found
+    dice: dict[int, float] = {}
+    failed: dict[int, str] = {}
+    for place, training in trainings.items():
+        try:
+            dice[place] = training.dice(device)
+        except FloatingPointError as error:
+            failed[place] = str(error)
+            say(f"left out: {training.name} diverged in its epoch: {error}")
+    if not dice:
+        raise FloatingPointError(
+            f"candidates: expected one at least whose training stays finite, all {len(trainings)} diverged (the first: "
+            f"{next(iter(failed.values()))}); look for NaN in the images, or take the nearest untrained: --protocol T1"
+        )
+    return Judgement(max(dice, key=lambda place: (dice[place], -place)), dice, failed)
+
+
+def _dice_of(record: Mapping[str, Any]) -> float:
+    if record["dice"] is None:
+        raise FloatingPointError(str(record["failed"]))
+    return float(record["dice"])

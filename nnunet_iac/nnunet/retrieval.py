@@ -21,7 +21,7 @@ from nnunet_iac.metaspace.ranking import Ranked, rank, walk
 from nnunet_iac.metaspace.relatives import find_nearness, near_text
 from nnunet_iac.metaspace.settings import FitSettings
 from nnunet_iac.metaspace.task import Task
-from nnunet_iac.nnunet.candidate_training import CandidateTraining, best_candidate
+from nnunet_iac.nnunet.candidate_training import CandidateTraining, Judgement, best_candidate
 from nnunet_iac.nnunet.model_folder import RECORD
 from nnunet_iac.nnunet.plans import Plans, configuration_of, derive, write_plans
 from nnunet_iac.nnunet.retrieval_target import Target
@@ -95,27 +95,58 @@ def retrieve(
 
     Raises:
         ValueError: if there are too few sources, or no candidate is within the limits.
+        FloatingPointError: if the trainings of all candidates diverge.
     """
     sources = [task for task in tasks if task.dataset != target.sample.name]
     near, names = find_nearness(sources, target.sample)
     say(near_text(near, names))
-    base = _base_record(target, request, near, names)
     if near.is_outlier:
         _check_planned(target, request)
-        return _write(target, {**base, "outlier": True, "why": near_text(near, names)}, target.target.plans, None)
+        record = {**_base_record(target, request, near, names), "outlier": True, "why": near_text(near, names)}
+        return _write(target, record, target.target.plans, None)
     ranked = rank(fit(sources, FitSettings()), sources, target.sample)
+    return choose(zoo, ranked, (near, names), target, request, say)
+
+
+def choose(
+    zoo: Zoo,
+    ranked: Sequence[Ranked],
+    nearness: tuple[Nearness, Sequence[str]],
+    target: Target,
+    request: Request,
+    say: Callable[[str], None],
+    *,
+    first: str = "the nearest in the meta-space",
+) -> dict[str, Any]:
+    """Choose among candidates in a given order, write plans, weights and record, and return the record.
+
+    This is what :func:`retrieve` does with the meta-space's order. Other orders, one candidate alone too, come to the
+    target the same way; nobody asks here whether the target is an outlier. Arguments and errors are those of
+    :func:`retrieve`, and
+
+    Args:
+        ranked: candidates, none of the target's own data set, the best first.
+        nearness: see :func:`~nnunet_iac.metaspace.relatives.find_nearness`; for the record.
+        first: what the first of the order is, in words.
+    """
+    near, names = nearness
     count = PROTOCOLS[request.protocol]
     found = walk(ranked, count, lambda one: _look(zoo, one, target, request, say), most=request.most)
-    made = {place: (one, thing) for place, (one, thing) in enumerate(found.kept, start=1)}
-    chosen, dice = _judge({place: thing for place, (_, thing) in made.items()}, target, request, say)
-    candidates = [_candidate_record(place, *pair, dice.get(place)) for place, pair in made.items()]
-    rejected = [{"candidate": one.name, "breaks": list(broken)} for one, broken in found.rejected]
-    why = f"{near_text(near, names)} {_choice_text(chosen, made[chosen][0], dice)}"
-    record = {**base, "outlier": False, "why": why, "candidates": candidates, "rejected": rejected, "chosen": chosen}
-    record["lineage"] = [made[chosen][0].task.dataset]
-    say(_choice_text(chosen, made[chosen][0], dice))
-    start = made[chosen][1].start
-    return _write(target, {**record, "transfer": start.report.summary()}, start.target.plans, start)
+    made = dict(enumerate(found.kept, start=1))
+    judged = _judge({place: thing for place, (_, thing) in made.items()}, target, request, say)
+    best, thing = made[judged.best]
+    say(text := _choice_text(judged, best, first))
+    record = {
+        **_base_record(target, request, near, names),
+        "outlier": False,
+        "why": f"{near_text(near, names)} {text}",
+        "candidates": [_candidate_record(place, *pair, judged) for place, pair in made.items()],
+        "rejected": [{"candidate": one.name, "breaks": list(broken)} for one, broken in found.rejected],
+        "chosen": judged.best,
+        "lineage": [best.task.dataset],
+        "transfer": thing.start.report.summary(),
+    }
+    return _write(target, record, thing.start.target.plans, thing.start)
 
 
 def _check_planned(target: Target, request: Request) -> None:
@@ -138,6 +169,7 @@ def _base_record(target: Target, request: Request, near: Nearness, names: Sequen
         "plans": target.name,
         "fold": target.fold,
         "request": {**asdict(request), "limits": asdict(request.limits)},
+        "sources": list(names),
         "nearest": names[near.source],
         "nearness": asdict(near),
     }
@@ -162,12 +194,10 @@ def _look(
     return _Made(about, start, costs), broken
 
 
-def _judge(
-    made: Mapping[int, _Made], target: Target, request: Request, say: Callable[[str], None]
-) -> tuple[int, dict[int, float]]:
-    """Train the candidates for an epoch each, unless there is one only; return the best and the Dice of each."""
+def _judge(made: Mapping[int, _Made], target: Target, request: Request, say: Callable[[str], None]) -> Judgement:
+    """Train the candidates for an epoch each, unless there is one only."""
     if len(made) == 1:
-        return next(iter(made)), {}
+        return Judgement(next(iter(made)), {}, {})
     say(
         f"{len(made)} candidates train for an epoch of {request.iterations} steps each on {len(target.training_cases)} "
         f"cases and are judged on {len(target.held_out_cases)} of other patients"
@@ -175,7 +205,7 @@ def _judge(
     target.folder.mkdir(parents=True, exist_ok=True)
     _agree_on_trainings(target, request, made)
     trainings = {place: _training(place, one.start, target, request) for place, one in made.items()}
-    return best_candidate(trainings, torch.device(request.device))
+    return best_candidate(trainings, torch.device(request.device), say)
 
 
 def _agree_on_trainings(target: Target, request: Request, made: Mapping[int, _Made]) -> None:
@@ -231,7 +261,7 @@ def _training(place: int, start: RetrievedStart, target: Target, request: Reques
     )
 
 
-def _candidate_record(place: int, one: Ranked, made: _Made, dice: float | None) -> dict[str, Any]:
+def _candidate_record(place: int, one: Ranked, made: _Made, judged: Judgement) -> dict[str, Any]:
     return {
         "place": place,
         "candidate": one.name,
@@ -239,14 +269,17 @@ def _candidate_record(place: int, one: Ranked, made: _Made, dice: float | None) 
         "similarity": one.similarity,
         "predicted_dice": one.predicted,
         "costs": asdict(made.costs),
-        "dice_after_an_epoch": dice,
+        "dice_after_an_epoch": judged.dice.get(place),
+        "failed": judged.failed.get(place),
     }
 
 
-def _choice_text(chosen: int, one: Ranked, dice: Mapping[int, float]) -> str:
-    if not dice:
-        return f"Chosen: {one.name}, the nearest in the meta-space."
-    return f"Chosen: {one.name}, place {chosen} of {len(dice)}, Dice {dice[chosen]:.2f} after an epoch."
+def _choice_text(judged: Judgement, one: Ranked, first: str) -> str:
+    if not judged.dice:
+        return f"Chosen: {one.name}, {first}."
+    diverged = f" ({len(judged.failed)} diverged)" if judged.failed else ""
+    count, dice = len(judged.dice) + len(judged.failed), judged.dice[judged.best]
+    return f"Chosen: {one.name}, place {judged.best} of {count}{diverged}, Dice {dice:.2f} after an epoch."
 
 
 def _write(target: Target, record: dict[str, Any], plans: Plans, start: RetrievedStart | None) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from nnunet_iac.zoo.configuration import SubnetConfiguration
 from nnunet_iac.zoo.elastic_space import ElasticSpace
 from nnunet_iac.zoo.entries import Query
 from nnunet_iac.zoo.entry import Entry
+from nnunet_iac.zoo.stock import StockArchitecture
 from nnunet_iac.zoo.store import Zoo
 from nnunet_iac.zoo.supernet import ElasticUNet
 
@@ -66,6 +67,9 @@ def supernet_facts(supernet: ElasticUNet) -> dict[str, Any]:
 def read_supernet(zoo: Zoo, entry: Entry, *, deep_supervision: bool = False) -> ElasticUNet:
     """Return the supernet of an entry with its weights, in evaluation mode on the CPU.
 
+    What facts claim costs no memory before it is known to be what the weights' file holds: the network is first built
+    without any.
+
     Args:
         zoo: where it lies.
         entry: of the kind ``supernet``.
@@ -76,19 +80,21 @@ def read_supernet(zoo: Zoo, entry: Entry, *, deep_supervision: bool = False) -> 
         ValueError: if the entry is of another kind, or its weights or facts are damaged or do not fit.
     """
     _check_kind(entry, SUPERNET)
-    facts = entry.facts
+    facts, tensors = entry.facts, zoo.read_weights(entry)
     try:
         space = _space(entry)
-        with torch.random.fork_rng(devices=[]):  # the initialisation is overwritten
+        architecture = StockArchitecture(facts["architecture"])
+        _check_layers(architecture, tensors, entry)
+        with torch.device("meta"):
             supernet = ElasticUNet(
-                facts["architecture"],
+                architecture,
                 int(facts["input_channels"]),
                 int(facts["num_classes"]),
                 fractions=space.fractions,
                 multiple=space.multiple,
                 deep_supervision=deep_supervision,
             )
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, RuntimeError) as error:  # torch's answer to sizes beyond 64 bits
         raise ValueError(
             f"entry {entry.id}: expected the facts of a supernet, got others ({error!r}); build it again"
         ) from error
@@ -97,8 +103,7 @@ def read_supernet(zoo: Zoo, entry: Entry, *, deep_supervision: bool = False) -> 
             f"entry {entry.id}: expected the elastic space of its architecture, {supernet.space}, got {space}; it was "
             "made by hand or is damaged: build it again"
         )
-    _load(supernet, zoo.read_weights(entry), entry)
-    return supernet.eval()
+    return _with_weights(supernet, tensors, entry).eval()
 
 
 def read_candidates(zoo: Zoo, entry: Entry) -> Candidates:
@@ -152,7 +157,20 @@ def _check_kind(entry: Entry, kind: str) -> None:
         )
 
 
-def _load(supernet: ElasticUNet, tensors: Mapping[str, torch.Tensor], entry: Entry) -> None:
+def _check_layers(architecture: StockArchitecture, tensors: Mapping[str, torch.Tensor], entry: Entry) -> None:
+    """Refuse more stages or layers than there are tensors; each has some, and building them takes time."""
+    layers = int(architecture.arguments["n_stages"])
+    if layers <= len(tensors):
+        layers = sum(architecture.depths) + sum(architecture.decoder_depths)
+    if layers > len(tensors):
+        raise ValueError(
+            f"entry {entry.id}: expected a tensor at least for each of {layers} layers of its architecture, got "
+            f"{len(tensors)}; it was made by hand or is damaged: build it again"
+        )
+
+
+def _with_weights(supernet: ElasticUNet, tensors: Mapping[str, torch.Tensor], entry: Entry) -> ElasticUNet:
+    """Give a supernet without memory its own and the weights, once these are known to fit."""
     own = unique_tensors(supernet)
     wrong = sorted(set(own) ^ set(tensors)) or [n for n, t in own.items() if t.shape != tensors[n].shape]
     if wrong:
@@ -160,9 +178,11 @@ def _load(supernet: ElasticUNet, tensors: Mapping[str, torch.Tensor], entry: Ent
             f"entry {entry.id}: expected the weights of its architecture, {len(wrong)} tensor(s) differ, the first is "
             f"{wrong[0]}; it was made by hand or is damaged: build it again"
         )
+    filled = supernet.to_empty(device="cpu")
     with torch.no_grad():
-        for name, tensor in own.items():
+        for name, tensor in unique_tensors(filled).items():
             tensor.copy_(tensors[name])
+    return filled
 
 
 def _space(entry: Entry) -> ElasticSpace:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import multiprocessing
+from dataclasses import replace
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,7 +16,8 @@ from nnunet_folders import Folders
 from tiny_dataset import Killed, equal, final_weights, kill_at
 
 from nnunet_iac.nnunet import candidate_training
-from nnunet_iac.nnunet.candidate_training import CandidateTraining, best_candidate
+from nnunet_iac.nnunet.candidate_training import CandidateTraining, Judgement, best_candidate
+from nnunet_iac.nnunet.hosts import read_checkpoint
 from nnunet_iac.nnunet.label_set import read_object
 from nnunet_iac.nnunet.plans import configuration_of, read_plans
 from nnunet_iac.nnunet.retrieved_start import RetrievedStart, retrieved_start
@@ -121,12 +124,66 @@ def test_a_finished_training_is_not_repeated_and_an_interrupted_one_goes_on(
     assert candidate.dice(CPU) == dice
 
 
-def test_the_best_is_kept_and_of_equal_ones_the_nearer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    dice = {"a": 50.0, "b": 70.0, "c": 70.0}
-    monkeypatch.setattr(CandidateTraining, "dice", lambda self, _: dice[self.name])
-    trainings = {
-        place: CandidateTraining(name, Any, tmp_path, 0, (), (), 1, 0, tmp_path)  # type: ignore[arg-type]
-        for place, name in enumerate("acb", start=1)
+def test_one_held_out_patient_is_enough_and_its_cases_count_together(dataset: Folders) -> None:
+    whole = training(dataset, results=dataset.base / "whole")
+    whole = replace(whole, held_out_cases=("patient1_a", "patient1_b"))
+    by_case = [replace(whole, held_out_cases=(case,), results=dataset.base / case) for case in whole.held_out_cases]
+
+    assert whole.dice(CPU) == pytest.approx(sum(one.dice(CPU) for one in by_case) / 2)
+
+
+def test_a_training_that_diverges_is_said_to_and_not_repeated(
+    dataset: Folders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    candidate = training(dataset)
+    weights = read_checkpoint(candidate.start)
+    weights["network_weights"] = {k: v + math.nan for k, v in weights["network_weights"].items()}
+    torch.save(weights, candidate.start)
+
+    with pytest.raises(FloatingPointError, match="weights: expected finite numbers") as first:
+        candidate.dice(CPU)
+
+    monkeypatch.setattr(IACTrainer, "run_training", None)
+    with pytest.raises(FloatingPointError) as again:
+        candidate.dice(CPU)
+    assert str(again.value) == str(first.value)
+
+
+def stub_trainings(
+    monkeypatch: pytest.MonkeyPatch, dice: dict[str, float | None], order: str
+) -> dict[int, CandidateTraining]:
+    """Trainings with a known outcome; None is one that diverges."""
+
+    def known(self: CandidateTraining, _: torch.device) -> float:
+        found = dice[self.name]
+        if found is None:
+            raise FloatingPointError("loss: NaN")
+        return found
+
+    monkeypatch.setattr(CandidateTraining, "dice", known)
+    return {
+        place: CandidateTraining(name, Any, Path(), 0, (), (), 1, 0, Path())  # type: ignore[arg-type]
+        for place, name in enumerate(order, start=1)
     }
 
-    assert best_candidate(trainings, CPU) == (2, {1: 50.0, 2: 70.0, 3: 70.0})
+
+def test_the_best_is_kept_and_of_equal_ones_the_nearer(monkeypatch: pytest.MonkeyPatch) -> None:
+    trainings = stub_trainings(monkeypatch, {"a": 50.0, "b": 70.0, "c": 70.0}, "acb")
+
+    assert best_candidate(trainings, CPU, print) == Judgement(2, {1: 50.0, 2: 70.0, 3: 70.0}, {})
+
+
+def test_a_diverged_candidate_is_named_and_left_out(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trainings = stub_trainings(monkeypatch, {"a": None, "b": 0.0}, "ab")
+
+    assert best_candidate(trainings, CPU, print) == Judgement(2, {2: 0.0}, {1: "loss: NaN"})
+    assert capsys.readouterr().out == "left out: a diverged in its epoch: loss: NaN\n"
+
+
+def test_it_is_an_error_if_all_diverge(monkeypatch: pytest.MonkeyPatch) -> None:
+    trainings = stub_trainings(monkeypatch, {"a": None, "b": None}, "ab")
+
+    with pytest.raises(FloatingPointError, match=r"all 2 diverged .the first: loss: NaN.; look for NaN"):
+        best_candidate(trainings, CPU, lambda _: None)

@@ -15,11 +15,16 @@ from tiny_dataset import equal, train
 from tiny_sources import fill, move_away
 
 from nnunet_iac.cli.main import main
-from nnunet_iac.nnunet.candidate_training import CandidateTrainer
+from nnunet_iac.metaspace.ranking import Ranked
+from nnunet_iac.metaspace.relatives import find_nearness
+from nnunet_iac.metaspace.zoo_tasks import read_tasks
+from nnunet_iac.nnunet.candidate_training import CandidateTrainer, CandidateTraining
 from nnunet_iac.nnunet.hosts import read_checkpoint
+from nnunet_iac.nnunet.image_samples import prepared_data
 from nnunet_iac.nnunet.model_folder import RECORD
 from nnunet_iac.nnunet.plans import configuration_of, read_plans
-from nnunet_iac.nnunet.retrieval import TRAININGS
+from nnunet_iac.nnunet.retrieval import TRAININGS, Request, choose
+from nnunet_iac.nnunet.retrieval_target import retrieval_target
 from nnunet_iac.nnunet.retrieved_trainer import START, retrieval_folder
 from nnunet_iac.nnunet.run_state import alone_in
 from nnunet_iac.zoo.store import Zoo
@@ -86,6 +91,52 @@ def test_of_several_the_best_after_an_epoch_is_kept_and_nothing_is_trained_twice
     for one in (*record["candidates"], *again["candidates"]):
         one["costs"].pop("latency_ms")
     assert again == record
+
+
+def test_a_candidate_that_diverges_is_named_and_the_others_decide(
+    dataset: Folders, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def known(self: CandidateTraining, _: object) -> float:
+        if self.name == "candidate_1":
+            raise FloatingPointError("loss: expected finite numbers, got NaN")
+        return float(self.name[-1])
+
+    monkeypatch.setattr(CandidateTraining, "dice", known)
+
+    assert retrieve(dataset, "--protocol", "T5") == 0
+
+    out, record = capsys.readouterr().out, record_of(dataset)
+    assert "left out: candidate_1 diverged in its epoch" in out and "place 5 of 5 (1 diverged)" in record["why"]
+    assert [c["failed"] is None for c in record["candidates"]] == [False, True, True, True, True]
+    monkeypatch.setattr(CandidateTraining, "dice", diverge)
+    assert retrieve(dataset, "--protocol", "T5", "--overwrite") == 2
+    assert "all 5 diverged" in capsys.readouterr().err and record_of(dataset) == record
+
+
+def diverge(training: CandidateTraining, _: object) -> float:
+    raise FloatingPointError("loss: expected finite numbers, got NaN")
+
+
+def test_a_given_candidate_is_brought_to_the_target_as_a_retrieved_one(dataset: Folders) -> None:
+    assert retrieve(dataset, "--protocol", "T1") == 0
+    retrieved = record_of(dataset)
+    zoo = Zoo(dataset.base / "zoo")
+    data = prepared_data(DATASET, "2d", "tiny", fold=0)
+    paths = {"plans_path": dataset.preprocessed / "given.json", "folder": folder_of(dataset, "given")}
+    target = retrieval_target(data, 0, name="given", **paths, patches=8, share=0.5, seed=0, device="cpu")
+    tasks = [task for task in read_tasks(zoo) if task.dataset != DATASET]
+    known = retrieved["candidates"][0]
+    task = next(t for t in tasks if t.candidates.supernet == known["supernet"])
+    one = Ranked(task, int(known["candidate"].split()[-1]), known["similarity"], known["predicted_dice"])
+
+    given = choose(
+        zoo, [one], find_nearness(tasks, target.sample), target, Request("T1"), lambda _: None, first="given"
+    )
+
+    assert given["sources"] == retrieved["sources"] == ["Dataset001_Source", "Dataset002_Source", "Dataset003_Source"]
+    assert given["why"].endswith(f"Chosen: {known['candidate']}, given.") and given["transfer"] == retrieved["transfer"]
+    starts = [read_checkpoint(folder_of(dataset, name) / START) for name in ("given", "tiny_retrieved")]
+    assert equal(*(dict(start["network_weights"]) for start in starts))
 
 
 def test_trainings_of_other_candidates_are_refused_unless_overwritten(
