@@ -91,8 +91,9 @@ def retrieval_table(records: Sequence[Record], arms: Sequence[str]) -> str:
         for arm in arms:
             for seed, found in record["retrieved"].get(arm, {}).items():
                 near = f"{found['nearest']} ({found['distance']:.3g}; {found['p_value']:.2g})"
+                seconds = "" if found["seconds"] is None else f"{found['seconds']:.0f}"
                 first = (record["target"], str(len(found["sources"])), near, seed, TITLES.get(arm, arm))
-                lines.append(_line(*first, *_choice_cells(found), str(found["steps"]), f"{found['seconds']:.0f}"))
+                lines.append(_line(*first, *_choice_cells(found), str(found["steps"]), seconds))
     return "\n".join(lines)
 
 
