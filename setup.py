@@ -4,6 +4,8 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 
+CLUSTER = ["dask", "distributed"]
+
 setup(
     name="nnunet-iac",
     version="0.1.0",
@@ -34,6 +36,9 @@ setup(
         "torchvision",
         "tqdm",
     ],
-    extras_require={"test": ["pytest", "pytest-xdist", "ruff", "mypy", "setuptools", "wheel"]},
+    extras_require={
+        "cluster": CLUSTER,
+        "test": ["pytest", "pytest-xdist", "ruff", "mypy", "setuptools", "wheel", *CLUSTER],
+    },
     entry_points={"console_scripts": ["nnunet-iac = nnunet_iac.cli.main:main"]},
 )

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nnunet_iac.cli import zoo_audit, zoo_build, zoo_extract, zoo_fit
+from nnunet_iac.cli import zoo_audit, zoo_build, zoo_build_all, zoo_extract, zoo_fit
 
 if TYPE_CHECKING:
     from nnunet_iac.zoo.entry import Description
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 HELP = (
     "keep trained networks with scores and provenance: add, list, show, verify, export, import, remove, extract; train "
-    "supernets for it: build, audit; learn which suits a data set: fit"
+    "supernets for it: build, build-all, audit; learn which suits a data set: fit"
 )
 
-WRITING = ("add", "import", "remove", "build", "fit")
+WRITING = ("add", "import", "remove", "build", "build-all", "fit")
 """Actions that need a folder; the others read URLs too."""
 
 
@@ -52,6 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     action("remove", "delete entries").add_argument("ids", nargs="+", metavar="ID", help="or the start of it")
     zoo_extract.add_arguments(action("extract", zoo_extract.HELP))
     zoo_build.add_arguments(action("build", zoo_build.HELP))
+    zoo_build_all.add_arguments(action("build-all", zoo_build_all.HELP))
     zoo_audit.add_arguments(action("audit", zoo_audit.HELP))
     zoo_fit.add_arguments(action("fit", zoo_fit.HELP))
 
@@ -207,7 +208,7 @@ def remove(args: argparse.Namespace) -> int:
 ACTIONS: dict[str, Callable[[argparse.Namespace], int]] = {
     **{"add": add, "list": list_entries, "show": show, "verify": verify, "export": export},
     **{"import": take, "remove": remove, "extract": zoo_extract.run, "build": zoo_build.run, "audit": zoo_audit.run},
-    "fit": zoo_fit.run,
+    **{"build-all": zoo_build_all.run, "fit": zoo_fit.run},
 }
 """What each action does."""
 

@@ -20,17 +20,39 @@ HELP = "train a supernet on a data set, measure its sub-networks with inherited 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the data set, the budget, what is measured and where it works."""
     parser.add_argument("-d", dest="dataset", required=True, help="data set, id or name")
-    parser.add_argument("-c", dest="configuration", required=True, help="configuration, such as 2d")
-    parser.add_argument("-p", dest="plans", default="nnUNetPlans", help="plans (default: %(default)s)")
     parser.add_argument("-f", dest="fold", type=fold, default=0, help="its training cases are used (default: 0)")
     parser.add_argument("--host", type=Path, metavar="CHECKPOINT", help="start from this trained network of the plans")
-    _declare_budget(parser)
-    parser.add_argument("--candidates", type=int, default=100, help="sub-networks to measure (default: %(default)s)")
-    parser.add_argument("--measured", type=int, default=64, help="patches to measure each on (default: %(default)s)")
-    parser.add_argument("--features", type=int, default=128, help="patches to describe the data (default: %(default)s)")
-    parser.add_argument("--licence", metavar="TEXT", help="of the weights, such as CC-BY-4.0")
+    add_build_arguments(parser)
     add_device_argument(parser)
     add_folder_arguments(parser, "supernet__<plans>__<configuration>/fold_<F>")
+
+
+def add_build_arguments(parser: argparse.ArgumentParser) -> list[argparse.Action]:
+    """Declare what builds of several data sets and folds have in common, but for the device; return what was."""
+    add = parser.add_argument
+    return [
+        add("-c", dest="configuration", required=True, help="configuration, such as 2d"),
+        add("-p", dest="plans", default="nnUNetPlans", help="plans (default: %(default)s)"),
+        *_declare_budget(parser),
+        add("--candidates", type=int, default=100, help="sub-networks to measure (default: %(default)s)"),
+        add("--measured", type=int, default=64, help="patches to measure each on (default: %(default)s)"),
+        add("--features", type=int, default=128, help="patches to describe the data (default: %(default)s)"),
+        add("--licence", metavar="TEXT", help="of the weights, such as CC-BY-4.0"),
+    ]
+
+
+def build_words(args: argparse.Namespace) -> list[str]:
+    """Return words that :func:`add_build_arguments` and the device's argument read back into these values."""
+    parser = argparse.ArgumentParser(add_help=False)
+    names = {action.dest: action.option_strings[0] for action in add_build_arguments(parser)}
+    words = []
+    for name, option in {**names, "device": "--device"}.items():
+        value = getattr(args, name)
+        if isinstance(value, list):
+            words += [option, *map(str, value)]
+        elif value is not None:
+            words.append(f"{option}={value}")
+    return words
 
 
 def add_folder_arguments(parser: argparse.ArgumentParser, default: str) -> None:
@@ -43,28 +65,23 @@ def add_folder_arguments(parser: argparse.ArgumentParser, default: str) -> None:
     )
 
 
-def _declare_budget(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--patch-size", type=int, nargs="+", help="default: that of the plans")
-    parser.add_argument("--batch-size", type=int, help="default: that of the plans")
-    parser.add_argument("--full-epochs", type=int, default=100, help="of the largest network (default: %(default)s)")
-    parser.add_argument("--depth-epochs", type=int, default=10, help="with elastic depth (default: %(default)s)")
-    parser.add_argument("--width-epochs", type=int, default=40, help="with elastic width too (default: %(default)s)")
-    parser.add_argument("--iterations", type=int, default=250, help="steps of an epoch (default: %(default)s)")
-    parser.add_argument(
-        "--random-networks", type=int, default=2, help="of a step, besides largest and smallest (default: %(default)s)"
-    )
-    parser.add_argument("--learning-rate", type=float, default=1e-2, help="of full epochs (default: %(default)s)")
-    parser.add_argument(
-        "--shrinking-learning-rate", type=float, default=1e-3, help="of the others (default: %(default)s)"
-    )
-    parser.add_argument("--distillation", type=float, default=1.0, help="weight of soft targets (default: %(default)s)")
-    parser.add_argument(
-        "--share", type=float, default=0.2, help="of the patients, to measure on only (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--multiple", type=int, default=8, help="channel counts are multiples of this (default: %(default)s)"
-    )
-    parser.add_argument("--seed", type=int, default=0, help="of weights, batches, patches (default: %(default)s)")
+def _declare_budget(parser: argparse.ArgumentParser) -> list[argparse.Action]:
+    add, known = parser.add_argument, "(default: %(default)s)"
+    return [
+        add("--patch-size", type=int, nargs="+", help="default: that of the plans"),
+        add("--batch-size", type=int, help="default: that of the plans"),
+        add("--full-epochs", type=int, default=100, help=f"of the largest network {known}"),
+        add("--depth-epochs", type=int, default=10, help=f"with elastic depth {known}"),
+        add("--width-epochs", type=int, default=40, help=f"with elastic width too {known}"),
+        add("--iterations", type=int, default=250, help=f"steps of an epoch {known}"),
+        add("--random-networks", type=int, default=2, help=f"of a step, besides largest and smallest {known}"),
+        add("--learning-rate", type=float, default=1e-2, help=f"of full epochs {known}"),
+        add("--shrinking-learning-rate", type=float, default=1e-3, help=f"of the others {known}"),
+        add("--distillation", type=float, default=1.0, help=f"weight of soft targets {known}"),
+        add("--share", type=float, default=0.2, help=f"of the patients, to measure on only {known}"),
+        add("--multiple", type=int, default=8, help=f"channel counts are multiples of this {known}"),
+        add("--seed", type=int, default=0, help=f"of weights, batches, patches {known}"),
+    ]
 
 
 def run(args: argparse.Namespace) -> int:
@@ -77,11 +94,39 @@ def run(args: argparse.Namespace) -> int:
         TimeoutError: if another process works in the folder.
         FloatingPointError: if the training diverges.
     """
+    from nnunet_iac.nnunet.run_state import alone_in, remove_files, remove_leftovers
+    from nnunet_iac.nnunet.supernet_build import FILES
+    from nnunet_iac.nnunet.supernet_entries import writable_zoo, write_entries
+
+    build = prepared_build(args)
+    zoo = writable_zoo(args.zoo)
+    with alone_in(build.folder):
+        if args.overwrite:
+            remove_files(build.folder, FILES)
+        remove_leftovers(build.folder, FILES)
+        if args.resume:
+            went_on = build.resume()
+            print(f"going on after epoch {build.run.epoch}" if went_on else f"nothing to go on with in {build.folder}")
+        _introduce(build)
+        build.train(_say)
+        measured, features = build.measure(_say), build.describe_data()
+        added = write_entries(zoo, build, measured, features, licence=args.licence)
+    _conclude(added, measured.dice.tolist())
+    return 0
+
+
+def prepared_build(args: argparse.Namespace) -> SupernetBuild:
+    """Check the arguments of a build and return it; nothing is written.
+
+    Raises:
+        FileNotFoundError: if a data set, its cases or the host are missing.
+        FileExistsError: if the folder has a build, and neither ``--c`` nor ``--overwrite`` was given.
+        ValueError: for bad arguments or plans.
+    """
     import torch
 
-    from nnunet_iac.nnunet.run_state import alone_in, remove_files, remove_leftovers
-    from nnunet_iac.nnunet.supernet_build import CANDIDATES, FEATURES, FILES, STATE, SupernetBuild
-    from nnunet_iac.nnunet.supernet_entries import describe, writable_zoo, write_entries
+    from nnunet_iac.nnunet.supernet_build import CANDIDATES, FEATURES, STATE, SupernetBuild
+    from nnunet_iac.nnunet.supernet_entries import describe
     from nnunet_iac.zoo.candidates_entries import SUPERNET
 
     device = torch.device(device_of(args.device))
@@ -89,20 +134,7 @@ def run(args: argparse.Namespace) -> int:
     check_vacant(args, folder, (STATE, CANDIDATES, FEATURES))
     build = SupernetBuild(data, plan, folder, device, _host(args, data))
     describe(build, SUPERNET, args.licence)
-    zoo = writable_zoo(args.zoo)
-    with alone_in(folder):
-        if args.overwrite:
-            remove_files(folder, FILES)
-        remove_leftovers(folder, FILES)
-        if args.resume:
-            went_on = build.resume()
-            print(f"going on after epoch {build.run.epoch}" if went_on else f"nothing to go on with in {folder}")
-        _introduce(build)
-        build.train(_say)
-        measured, features = build.measure(_say), build.describe_data()
-        added = write_entries(zoo, build, measured, features, licence=args.licence)
-    _conclude(added, measured.dice.tolist())
-    return 0
+    return build
 
 
 def check_vacant(args: argparse.Namespace, folder: Path, names: tuple[str, ...]) -> None:
