@@ -146,7 +146,9 @@ class CandidateTraining:
             "training": {"validation_iterations": 1},
         }
         plans = derive(self.target.plans, self.target.configuration, self.name, settings)
-        return {**plans, CASES: {"training": list(self.training_cases), "held_out": list(self.held_out_cases)}}
+        # Where nnU-Net made the split in this very process, names are NumPy's, and no checkpoint with them can be read.
+        cases = {"training": list(map(str, self.training_cases)), "held_out": list(map(str, self.held_out_cases))}
+        return {**plans, CASES: cases}
 
 
 @dataclass(frozen=True)

@@ -127,7 +127,8 @@ def fold_cases(
         with redirect_stdout(null):
             trainer = make_trainer(IACTrainer, plans, configuration, fold, dataset_json, torch.device("cpu"))
             trainer.dataset_class = infer_dataset_class(trainer.preprocessed_dataset_folder)
-            return sorted(trainer.do_split()[0]), patients_of(trainer)
+            # Plain names, also where nnU-Net makes the split just now: checkpoints with NumPy's cannot be read.
+            return sorted(map(str, trainer.do_split()[0])), patients_of(trainer)
 
 
 @contextmanager

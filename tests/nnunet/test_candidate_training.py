@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from nnunet_folders import Folders
@@ -111,7 +112,8 @@ def test_a_candidate_is_judged_on_patients_that_nobody_trained_on(
 def test_a_finished_training_is_not_repeated_and_an_interrupted_one_goes_on(
     dataset: Folders, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    candidate = training(dataset)
+    names = tuple(map(np.str_, TRAINING))  # as nnU-Net has them where it makes the split itself
+    candidate = replace(training(dataset), training_cases=names)
     with monkeypatch.context() as patch, pytest.raises(Killed):
         kill_at(patch, IACTrainer, "perform_actual_validation", 1)
         candidate.dice(CPU)

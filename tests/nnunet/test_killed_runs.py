@@ -83,6 +83,22 @@ def test_a_joint_search_continues_as_well(tiny: Folders, monkeypatch: pytest.Mon
     assert equal(*weights)
 
 
+def test_a_search_continues_where_its_first_process_made_the_split(
+    tiny: Folders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The names of cases are NumPy's in the process in which nnU-Net makes the split, and plain afterwards."""
+    for path in (tiny.preprocessed / "patient_groups.json", tiny.preprocessed / "splits_final.json"):
+        path.unlink(missing_ok=True)
+    with monkeypatch.context() as patch:
+        kill_at(patch, search, "save_state", 3, after=True)
+        with pytest.raises(Killed):
+            train("nnUNetTrainerIACSearch")
+
+    train("nnUNetTrainerIACSearch", resume=True)
+
+    assert (tiny.results / "nnUNetTrainerIACSearch__tiny__2d" / "fold_0" / "search_result.json").is_file()
+
+
 @pytest.mark.parametrize("name", ["_settle_genotype", "_implant"])
 def test_an_implantation_continues_with_the_host_it_had(
     tiny: Folders, monkeypatch: pytest.MonkeyPatch, name: str
