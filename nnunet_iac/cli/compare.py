@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FOLDER",
         nargs="+",
         help="the control, then the others: fold folders, model folders (all their folds) or folders of masks; "
-        "several seeds of one method joined by commas",
+        "several seeds of one method joined by commas, in the same order for all",
     )
     parser.add_argument("--names", nargs="+", metavar="NAME", help="one name for each FOLDER (after the folders)")
     parser.add_argument(
