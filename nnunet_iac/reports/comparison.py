@@ -186,8 +186,8 @@ def _reading(comparison: Comparison) -> list[str]:
         f"smallest that {patients} patients allow is {p_text(2.0 ** (1 - patients))}. Holm: over the arms, each metric "
         "by itself. Bound: one-sided 95 %, not corrected.",
         "CI with runs: over patients and trainings of other seeds together (Welch-Satterthwaite; the n-th runs of two "
-        "arms are a pair); where it holds 0, a gain may be one of these seeds. CI, p and bound are about these very "
-        "networks.",
+        "arms are a pair); where it holds 0, a gain may be one of these seeds. It covers 88 % with two runs, 92 % with "
+        "three. CI, p and bound are about these very networks.",
         "Both empty, one empty: classes of cases, over all runs of the arm. One empty: Dice 0, HD95 the diagonal of "
         f"the image. Left out in every arm, because all masks are empty: {scores.left_out}; where only some arms "
         "predict something into an empty reference, the others get Dice 100 and HD95 0.",

@@ -26,10 +26,10 @@ def run_interval(differences: ArrayLike, control_runs: Sequence[float], runs: Se
     numbers of runs there are no pairs, and ``V_S`` is ``var_s(m_0s) / S_0 + var_s(m_1s) / S_1``, each with its own
     degrees. The scatter of a run on a patient is in both terms, so the interval is a little too wide (our choice).
 
-    Of 4,000 draws of two arms without a difference, with standard deviations of 1 (patients), 1 (runs), 1 (a run on a
-    patient) and P = 20, it covered zero in 0.88 (2 pairs), 0.92 (3), 0.95 (5) and 0.95
-    (10); the interval over patients in 0.47, 0.49, 0.58 and 0.67. Where runs scatter in no way of their own: 0.98 (3).
-    Two pairs are too few.
+    With two arms that do not differ, standard deviations of 1 (patients), 1 (runs), 1 (a run on a patient) and P = 20,
+    it covers zero in 0.88 of the draws (2 pairs), 0.92 (3), 0.95 (5) and 0.95 (10); the interval over patients in 0.47,
+    0.49, 0.58 and 0.67. Where runs scatter in no way of their own: 0.98 and 0.95 (3). Two pairs are too few.
+    ``tests/statistics/test_scatter.py`` measures this.
 
     Args:
         differences: ``(P,)``, of the patients.
