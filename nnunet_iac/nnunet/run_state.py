@@ -25,8 +25,13 @@ ANEW = "start anew with --overwrite, or give another folder with -o"
 
 
 @contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
+def alone_in(folder: Path, *, name: str = "-o", remedy: str = "wait for it, or give another folder") -> Iterator[None]:
     """Hold a folder while a run writes to it; the operating system frees that of a process that dies.
+
+    Args:
+        folder: made if there is none.
+        name: of the argument that led to it, for the message.
+        remedy: what to do if another process holds it.
 
     Raises:
         TimeoutError: at once, if another process holds it.
@@ -37,8 +42,7 @@ def alone_in(folder: Path) -> Iterator[None]:
         lock.acquire(timeout=0)
     except Timeout as error:
         raise TimeoutError(
-            f"-o: expected a folder that no other process works in, {folder} is held by one; wait for it, or give "
-            "another folder"
+            f"{name}: expected a folder that no other process works in, {folder} is held by one; {remedy}"
         ) from error
     try:
         yield

@@ -19,6 +19,7 @@ from nnunet_iac.nnunet.cell_trainer import CellTrainer
 from nnunet_iac.nnunet.host_source import find_host_source, save_host_source
 from nnunet_iac.nnunet.hosts import read_host
 from nnunet_iac.nnunet.model_folder import locked, store_genotype, store_plans
+from nnunet_iac.nnunet.run_state import alone_in
 from nnunet_iac.nnunet.search_plans import output_plans_path, write_search_plans
 from nnunet_iac.nnunet.training_data import search_data
 from nnunet_iac.search import ranks
@@ -40,6 +41,15 @@ class IACTrainer(CellTrainer):
         super().initialize()
 
     def run_training(self) -> None:
+        """Run all phases, alone in the fold's folder: two trainings there would overwrite each other's checkpoints.
+
+        Raises:
+            TimeoutError: if another process trains this fold.
+        """
+        with self._alone():
+            self._run_phases()
+
+    def _run_phases(self) -> None:
         """Host, search, training: each phase is skipped where it is finished or not in the recipe."""
         self.on_train_start()
         self._run_epochs(self.host_epochs)
@@ -221,6 +231,12 @@ class IACTrainer(CellTrainer):
             super().perform_actual_validation(save_probabilities)
         else:
             self.print_to_log_file("Search only: no training, no validation.")
+
+    def _alone(self) -> Any:
+        if self.local_rank != 0:
+            return nullcontext()
+        remedy = "wait for it, or train under another plans name (nnunet-iac configure -o)"
+        return alone_in(self._fold_folder, name="fold", remedy=remedy)
 
     def _locked(self, name: str, message: str) -> Any:
         # The first rank holds the lock across nnU-Net's barrier: a second one that waited for it would wait for ever.

@@ -15,6 +15,7 @@ from tiny_dataset import Killed, configure, equal, final_weights, kill_at, make_
 from nnunet_iac.cells.genotype import Genotype
 from nnunet_iac.nnunet.hosts import read_checkpoint
 from nnunet_iac.nnunet.plans import read_plans, with_genotype, write_plans
+from nnunet_iac.nnunet.run_state import alone_in
 from nnunet_iac.nnunet.trainers import IACTrainer
 from nnunet_iac.search import epoch as search_epoch
 from nnunet_iac.search import search
@@ -233,3 +234,12 @@ def test_a_trainer_can_be_built_for_validation_alone(continued: Folders) -> None
     trainer.load_checkpoint(str(fold(continued) / "checkpoint_final.pth"))
 
     assert equal(trainer.cell_network.state_dict(), final_weights(fold(continued)))
+
+
+def test_a_second_training_of_a_fold_is_refused_while_the_first_goes_on(tiny: Folders) -> None:
+    fold(tiny).mkdir(parents=True)
+
+    with alone_in(fold(tiny)), pytest.raises(TimeoutError, match=r"^fold: expected .*fold_0 is held .*configure -o"):
+        train("nnUNetTrainerIAC")
+
+    assert not list(fold(tiny).glob("*.pth")) and not list(fold(tiny).glob("*.pt"))
