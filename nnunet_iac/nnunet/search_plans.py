@@ -11,14 +11,22 @@ from nnunet_iac.nnunet.plans import Plans, derive, genotype_of, plans_path, read
 SUFFIX = "_iac"
 
 
-def output_plans_path(folder: str | Path, plans: Plans, configuration: str) -> Path:
+def output_plans_path(folder: str | Path, plans: Plans, configuration: str, genotype: Genotype | None = None) -> Path:
     """Return where the found genotype will be written.
 
+    Args:
+        folder: of the preprocessed data set.
+        plans: that were searched with.
+        configuration: such as ``2d``.
+        genotype: what is to be written, if it is known; the same in the file already is fine (a run that was killed
+            after it had written it goes on).
+
     Raises:
-        ValueError: if that file already holds a genotype for this configuration.
+        ValueError: if that file already holds another genotype for this configuration.
     """
     path = plans_path(folder, plans["plans_name"] + SUFFIX)
-    if path.is_file() and genotype_of(read_plans(path), configuration) is not None:
+    found = genotype_of(read_plans(path), configuration) if path.is_file() else None
+    if found is not None and found != genotype:
         raise ValueError(
             f"plans: expected no genotype for {configuration} in {path}, found one; train it with -p {path.stem}, or "
             "move the file away to search again"
@@ -30,11 +38,11 @@ def write_search_plans(folder: str | Path, plans: Plans, configuration: str, gen
     """Write the plans with the genotype; other configurations that the file already has keep theirs.
 
     Raises:
-        ValueError: if the file already holds a genotype for this configuration, or there is no genotype to write.
+        ValueError: if the file already holds another genotype for this configuration, or there is none to write.
     """
     if genotype is None:
         raise ValueError("genotype: expected one to write, got none")
-    path = output_plans_path(folder, plans, configuration)
+    path = output_plans_path(folder, plans, configuration, genotype)
     derived = derive(plans, configuration, path.stem, {})
     if path.is_file():
         existing = read_plans(path)

@@ -67,7 +67,10 @@ class IACTrainer(CellTrainer):
         if not self.was_initialized:
             self.initialize()
         if not self.recipe.train:
-            output_plans_path(self.preprocessed_dataset_folder_base, self.plans_manager.plans, self.configuration_name)
+            known = self.genotype if self.resume else None
+            output_plans_path(
+                self.preprocessed_dataset_folder_base, self.plans_manager.plans, self.configuration_name, known
+            )
         if self.recipe.cells == "search" and self.genotype is None:
             search_data(self, self.settings)
             if not self.resume and self.local_rank == 0:

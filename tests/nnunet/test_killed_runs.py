@@ -99,6 +99,20 @@ def test_a_search_continues_where_its_first_process_made_the_split(
     assert (tiny.results / "nnUNetTrainerIACSearch__tiny__2d" / "fold_0" / "search_result.json").is_file()
 
 
+def test_a_search_that_was_killed_after_it_wrote_its_plans_goes_on(
+    tiny: Folders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        kill_at(patch, trainers, "write_search_plans", 1, after=True)
+        with pytest.raises(Killed):
+            train("nnUNetTrainerIACSearch")
+    written = (tiny.preprocessed / "tiny_iac.json").read_bytes()
+
+    train("nnUNetTrainerIACSearch", resume=True)
+
+    assert (tiny.preprocessed / "tiny_iac.json").read_bytes() == written
+
+
 @pytest.mark.parametrize("name", ["_settle_genotype", "_implant"])
 def test_an_implantation_continues_with_the_host_it_had(
     tiny: Folders, monkeypatch: pytest.MonkeyPatch, name: str
