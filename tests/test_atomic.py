@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import stat
 from pathlib import Path
 
 import pytest
 
+from nnunet_iac import atomic
 from nnunet_iac.atomic import replacing, write_bytes, write_json, write_text
 
 WRITERS = {
@@ -106,3 +108,76 @@ def test_a_name_as_long_as_the_file_system_allows_can_be_written(tmp_path):
     name = "n" * 250
     write_json(tmp_path / name, [1])
     assert json.loads((tmp_path / name).read_text()) == [1]
+
+
+class TestForgottenFiles:
+    """A killed writer's temporary file is removed by the next writer of the same target, a living one's is not."""
+
+    def leave(self, folder: Path, name: str, machine: str | None = None) -> Path:
+        path = folder / f".{name}.{machine or atomic._machine()}.abc.tmp"
+        path.write_text("half")
+        return path
+
+    def test_that_of_a_killed_writer_is_removed(self, old):
+        child = os.fork()
+        if child == 0:
+            with replacing(old) as temporary:
+                temporary.write_text("half")
+                os.kill(os.getpid(), signal.SIGKILL)
+        os.waitpid(child, 0)
+        assert len(names(old.parent)) == 2
+
+        write_text(old, "new")
+
+        assert names(old.parent) == ["file"] and old.read_text() == "new"
+
+    def test_that_of_a_living_writer_stays(self, old):
+        with replacing(old) as first:
+            first.write_text("first")
+            write_text(old, "second")
+            assert first.exists()
+        assert old.read_text() == "first" and names(old.parent) == ["file"]
+
+    def test_those_of_other_targets_stay(self, old):
+        other = self.leave(old.parent, "other")
+
+        write_text(old, "new")
+
+        assert other.exists()
+
+    def test_that_of_another_machine_stays_for_an_hour(self, old):
+        young, aged = self.leave(old.parent, "file", "cafecafe"), self.leave(old.parent, "file", "beefbeef")
+        os.utime(aged, (0, 0))
+
+        write_text(old, "new")
+
+        assert young.exists() and not aged.exists()
+
+    def test_what_cannot_be_removed_does_not_keep_anyone_from_writing(self, old, monkeypatch):
+        self.leave(old.parent, "file")
+        with monkeypatch.context() as patch:
+            patch.setattr(atomic, "_remove_unlocked", raising(PermissionError(13, "Permission denied")))
+            write_text(old, "new")
+
+        assert old.read_text() == "new" and len(names(old.parent)) == 2
+
+    def test_a_fresh_file_that_was_taken_for_forgotten_is_made_anew(self, old, monkeypatch):
+        lock, taken = atomic._lock, []
+
+        def late(handle: int, *, wait: bool) -> bool:
+            if wait and not taken:
+                taken.extend(old.parent.glob(".file.*.tmp"))
+                taken[0].unlink()
+            return lock(handle, wait=wait)
+
+        monkeypatch.setattr(atomic, "_lock", late)
+        write_text(old, "new")
+
+        assert taken and old.read_text() == "new" and names(old.parent) == ["file"]
+
+
+def raising(error: Exception):
+    def fail(*_, **__):
+        raise error
+
+    return fail
