@@ -9,7 +9,10 @@ compared on the same batches.
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import random
+import threading
 from collections.abc import Iterator
 from typing import Any, Protocol
 
@@ -48,9 +51,11 @@ class SeededBatches:
         """Called by batchgenerators in each worker, before its first batch.
 
         A worker that is forked after torch computed with several threads hangs in its first parallel region, and
-        nnU-Net's workers are one process for each core anyway: one thread each.
+        nnU-Net's workers are one process for each core anyway: one thread each. And a worker whose parent was killed
+        would wait for it for ever, with a gigabyte of memory: it ends with its parent.
         """
         torch.set_num_threads(1)
+        end_with_parent()
         self.index += thread_id
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
@@ -60,6 +65,19 @@ class SeededBatches:
         batch = make_batch(self.loader, (self.seed, self.stream, self.index))
         self.index += self.workers
         return batch
+
+
+def end_with_parent() -> None:
+    """Let this worker process end when its parent does, however that dies; nothing happens in a main process."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, name="end with parent", daemon=True).start()
 
 
 def make_batch(loader: BatchMaker, key: tuple[int, ...]) -> dict[str, Any]:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import random
+import signal
+import time
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -75,3 +80,38 @@ def test_worker_processes_do_not_change_the_order(workers: int) -> None:
     here = draw(seeded_stream(Dice(), seed=5, stream=2, start=3, workers=0), 7)
 
     assert draw(seeded_stream(Dice(), seed=5, stream=2, start=3, workers=workers), 7) == here
+
+
+def own_a_stream(pids: Any) -> None:
+    stream = seeded_stream(Dice(), seed=0, stream=0, start=0, workers=2)
+    next(stream)
+    pids.put([child.pid for child in multiprocessing.active_children()])
+    time.sleep(600)
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks at processes in /proc")
+def test_workers_end_with_a_process_that_was_killed() -> None:
+    context = multiprocessing.get_context("fork")
+    pids = context.SimpleQueue()
+    owner = context.Process(target=own_a_stream, args=(pids,))
+    owner.start()
+    workers = pids.get()
+    assert len(workers) == 2 and all(map(is_running, workers))
+
+    owner.kill()
+    owner.join()
+
+    deadline = time.monotonic() + 20
+    while any(map(is_running, workers)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    left = [pid for pid in workers if is_running(pid)]
+    for pid in left:
+        os.kill(pid, signal.SIGKILL)
+    assert not left
