@@ -12,7 +12,7 @@ command), then lets it finish, and checks
 - that every file is whole after every fault, and that no temporary file is left in the end;
 - that the finished run equals an undisturbed one: weights, genotype, trace and predicted masks bit for bit, ids of
   entries (digests of their content), plans;
-- that it ends: a run is taken to hang after five minutes.
+- that it ends, and all processes that it started with it: a run is taken to hang after five minutes.
 
 Kills are SIGKILL or SIGTERM: at a drawn write of a file, within 50 ms after it began, or at any moment (half of these
 with slowed writes). The other faults: calls that fail (disk full, quota, read-only, no permission, input/output error)
@@ -44,6 +44,8 @@ from nnunet_iac.atomic import write_json
 
 TWICE = "twice at once"
 ATTEMPTS = 6
+LOADERS = 0.2
+"""Share of the runs whose batches are drawn by a process of their own (it takes seconds to start)."""
 WEIGHTS = {"search": 3, "training": 3, "implant": 2, "pretraining": 3, "zoo build": 3, "zoo add": 3, "retrieve": 1}
 WEIGHTS["configure"] = 2
 
@@ -230,7 +232,7 @@ def _hurt(
             both = [pool.submit(run, victim, base, Fault(kind), resume=resume, name=name) for name in ("a", "b")]
             return [future.result() for future in both]
     fault = (draw_kill if kind in KILLS else draw_fault)(kind, draw, *left)
-    return [run(victim, base, fault, resume=resume)]
+    return [run(victim, base, fault, resume=resume, loaders=int(draw.random() < LOADERS))]
 
 
 def _check(

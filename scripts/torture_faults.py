@@ -99,8 +99,17 @@ def draw_fault(kind: str, draw: np.random.Generator, events: int, seconds: float
     return Fault(kind, limit=size) if kind == "file size limit" else Fault(kind, space=8 * size + 65536)
 
 
-def run(victim: Victim, base: Path, fault: Fault | None, *, resume: bool, name: str = "") -> Attempt:
-    """Run a command once, with a fault or (None) without, and wait for its end; ``name`` tells two at once apart."""
+def run(victim: Victim, base: Path, fault: Fault | None, *, resume: bool, name: str = "", loaders: int = 0) -> Attempt:
+    """Run a command once and wait for its end.
+
+    Args:
+        victim: the command.
+        base: work folder.
+        fault: None for none.
+        resume: go on, as a user would.
+        name: tells two that run at once apart.
+        loaders: processes that draw batches (``nnUNet_n_proc_DA``).
+    """
     log = base.parent / f"{base.name}{name}.events"
     log.unlink(missing_ok=True)
     order = {"log": str(log), "under": str(base), **(fault.order if fault else {})}
@@ -109,7 +118,7 @@ def run(victim: Victim, base: Path, fault: Fault | None, *, resume: bool, name: 
         process = subprocess.Popen(
             words,
             cwd=base,
-            env=environment(base, TORTURE=json.dumps(order)),
+            env=environment(base, TORTURE=json.dumps(order), nnUNet_n_proc_DA=str(loaders)),
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
