@@ -17,7 +17,7 @@ command), then lets it finish, and checks
 Kills are SIGKILL or SIGTERM: at a drawn write of a file, within 50 ms after it began, or at any moment (half of these
 with slowed writes). The other faults: calls that fail (disk full, quota, read-only, no permission, input/output error)
 from a drawn write on, a limit of the file size, a small file system that really fills up (where it can be mounted), a
-results folder that is moved away, a clock that jumps, and the same command twice at once. Draws depend on ``--seed``
+folder of results that is moved away, a clock that jumps, and the same command twice at once. Draws depend on ``--seed``
 and the number of the trial.
 """
 
@@ -176,10 +176,9 @@ def _different(one: dict[str, str], other: dict[str, str]) -> list[str]:
 
 
 def run_trials(stages: Stages, kinds: Sequence[str], goal: int, args: argparse.Namespace) -> list[Trial]:
-    """Run trials until ``goal`` faults have hit; kinds take turns, commands by their weight."""
+    """Run trials until ``goal`` faults have hit; kinds take turns, commands are drawn by their weight."""
     trials: list[Trial] = []
     turns = [victim for victim in stages.victims for _ in range(WEIGHTS[victim.name])]
-    order = np.random.default_rng((args.seed, len(kinds))).permutation(len(turns))
     lock, numbers = threading.Lock(), iter(range(10_000))
 
     def work() -> None:
@@ -188,8 +187,9 @@ def run_trials(stages: Stages, kinds: Sequence[str], goal: int, args: argparse.N
                 if sum(trial.hits for trial in trials) >= goal:
                     return
                 number = next(numbers)
-            victim = turns[order[number % len(turns)]]
-            done = run_trial(stages, victim, kinds[number % len(kinds)], (args.seed, len(kinds), number))
+            seed = (args.seed, len(kinds), number)
+            victim = turns[np.random.default_rng((*seed, 0)).integers(len(turns))]
+            done = run_trial(stages, victim, kinds[number % len(kinds)], seed)
             with lock:
                 trials.append(done)
                 total = sum(trial.hits for trial in trials)

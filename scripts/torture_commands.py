@@ -49,6 +49,7 @@ class Victim:
         needs: commands whose results it starts from.
         digest: what its finished run must be equal in.
         progress: finished epochs, by phase, as the files have them.
+        fills: folder that it writes to; this one disappears, or is full.
         announced: the same as ``(words that the command prints, phase)``; printed only after an epoch is safe.
     """
 
@@ -57,6 +58,7 @@ class Victim:
     resume: str
     digest: Digest
     needs: tuple[str, ...] = ()
+    fills: str = "results"
     progress: Callable[[Path], dict[str, int]] = lambda _: {}
     announced: tuple[tuple[str, str], ...] = ()
 
@@ -229,6 +231,7 @@ VICTIMS = {
             PRETRAIN,
             PRETRAIN + " --c",
             of_pretraining,
+            fills="pretraining",
             progress=epoch_of_state("pretraining/*.pt"),
             announced=NUMBERED,
         ),
@@ -240,8 +243,8 @@ VICTIMS = {
             progress=epoch_of_state("results/*/supernet__*/fold_0/supernet_state.pt"),
             announced=NUMBERED,
         ),
-        Victim("zoo add", ADD, ADD, of_zoo, needs=(TRAIN + "nnUNetTrainerIAC",)),
+        Victim("zoo add", ADD, ADD, of_zoo, needs=(TRAIN + "nnUNetTrainerIAC",), fills="zoo"),
         Victim("retrieve", RETRIEVE, RETRIEVE, of_retrieval, progress=trained_candidates),
-        Victim("configure", CONFIGURE, CONFIGURE, of_plans),
+        Victim("configure", CONFIGURE, CONFIGURE, of_plans, fills="preprocessed"),
     )
 }

@@ -42,7 +42,7 @@ class Fault:
         order: for the hook; see ``torture_hook/sitecustomize.py``.
         seconds: of a kill or a disappearance, after the first write.
         limit: of the file size, in bytes.
-        space: of the file system that holds the results, in bytes.
+        space: of the file system that holds what the command writes, in bytes.
     """
 
     kind: str
@@ -114,7 +114,7 @@ def run(victim: Victim, base: Path, fault: Fault | None, *, resume: bool, name: 
     log.unlink(missing_ok=True)
     order = {"log": str(log), "under": str(base), **(fault.order if fault else {})}
     words = shlex.split((victim.resume if resume else victim.start).format(base=base))
-    with open(base.parent / f"{base.name}{name}.output", "w+b") as output, mounted(base, fault):
+    with open(base.parent / f"{base.name}{name}.output", "w+b") as output, mounted(base / victim.fills, fault):
         process = subprocess.Popen(
             words,
             cwd=base,
@@ -124,7 +124,7 @@ def run(victim: Victim, base: Path, fault: Fault | None, *, resume: bool, name: 
             start_new_session=True,
             preexec_fn=_limited(fault),
         )
-        acted, hung = _watch(process, log, base, fault)
+        acted, hung = _watch(process, log, base / victim.fills, fault)
         left = _left_behind(process.pid)
         output.seek(0)
         text = output.read().decode(errors="replace")
@@ -147,30 +147,31 @@ def announced(victim: Victim, output: str) -> dict[str, int]:
 
 
 class mounted:
-    """Hold a small file system over the results folder while a run goes on; then copy what it held back."""
+    """Hold a small file system over a folder while a run goes on; then copy what it held back."""
 
-    def __init__(self, base: Path, fault: Fault | None) -> None:
-        self.results, self.space = base / "results", fault.space if fault else None
+    def __init__(self, folder: Path, fault: Fault | None) -> None:
+        self.folder, self.space = folder, fault.space if fault else None
 
     def __enter__(self) -> None:
         if self.space is None:
             return
-        aside = self.results.with_name("results_aside")
-        self.results.rename(aside)
-        self.results.mkdir()
+        self.folder.mkdir(exist_ok=True)
+        aside = self.folder.with_name("aside")
+        self.folder.rename(aside)
+        self.folder.mkdir()
         used = sum(p.stat().st_size for p in aside.rglob("*") if p.is_file())
-        _command("mount", "-t", "tmpfs", "-o", f"size={used + self.space}", "tmpfs", str(self.results))
-        _command("cp", "-a", f"{aside}/.", str(self.results))
+        _command("mount", "-t", "tmpfs", "-o", f"size={used + self.space}", "tmpfs", str(self.folder))
+        _command("cp", "-a", f"{aside}/.", str(self.folder))
 
     def __exit__(self, *_: object) -> None:
         if self.space is None:
             return
-        aside = self.results.with_name("results_aside")
+        aside = self.folder.with_name("aside")
         _command("rm", "-rf", str(aside))
-        _command("cp", "-a", str(self.results), str(aside))
-        _command("umount", "-l", str(self.results))
-        self.results.rmdir()
-        aside.rename(self.results)
+        _command("cp", "-a", str(self.folder), str(aside))
+        _command("umount", "-l", str(self.folder))
+        self.folder.rmdir()
+        aside.rename(self.folder)
 
 
 def _command(*words: str) -> None:
@@ -195,9 +196,9 @@ def _limited(fault: Fault | None) -> Callable[[], None] | None:
     return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 
 
-def _watch(process: subprocess.Popen[bytes], log: Path, base: Path, fault: Fault | None) -> tuple[bool, bool]:
+def _watch(process: subprocess.Popen[bytes], log: Path, folder: Path, fault: Fault | None) -> tuple[bool, bool]:
     """Wait for the end, hurt the process when its time has come; return whether that was done, and if it hung."""
-    started, first, acted = time.time(), None, False
+    started, first, acted, gone = time.time(), None, False, folder.with_name("gone")
     while process.poll() is None:
         time.sleep(0.01)
         now = time.time()
@@ -209,15 +210,17 @@ def _watch(process: subprocess.Popen[bytes], log: Path, base: Path, fault: Fault
             first = now
         if fault is None or fault.seconds is None or acted or first is None or now - first < fault.seconds:
             continue
-        acted = True
         if fault.signal is not None:
             process.send_signal(fault.signal)
+        elif folder.is_dir():
+            folder.rename(gone)
         else:
-            (base / "results").rename(base / "results_gone")
-    if (base / "results_gone").exists():
+            continue
+        acted = True
+    if gone.exists():
         # What a process made in its place held nothing before.
-        _command("rm", "-rf", str(base / "results"))
-        (base / "results_gone").rename(base / "results")
+        _command("rm", "-rf", str(folder))
+        gone.rename(folder)
     return acted, False
 
 
