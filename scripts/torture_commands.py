@@ -76,7 +76,7 @@ def environment(base: Path, **variables: str) -> dict[str, str]:
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
         "PYTHONPATH": os.pathsep.join(path for path in paths if path),
         "PYTHONUNBUFFERED": "1",
-        "MPLCONFIGDIR": str(base / "matplotlib"),
+        "MPLCONFIGDIR": str(base.parent / "matplotlib"),
         **variables,
     }
 
