@@ -7,9 +7,12 @@ gradients are averaged, so that weights and logits stay equal on all ranks; only
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.distributed as dist
+
+from nnunet_iac.cells.health import Finding
 
 
 def count() -> int:
@@ -66,6 +69,34 @@ def same(tensor: torch.Tensor) -> torch.Tensor:
         tensor = tensor.contiguous()
         dist.broadcast(tensor, src=0)
     return tensor
+
+
+def gather(value: Any) -> list[Any]:
+    """Return what each rank gave, in order of ranks, on every rank.
+
+    Args:
+        value: that can be pickled.
+
+    Example:
+        >>> gather("one")
+        ['one']
+    """
+    if not _together():
+        return [value]
+    found: list[Any] = [None] * count()
+    dist.all_gather_object(found, value)
+    return found
+
+
+def first_known(finding: Finding) -> Finding:
+    """Return the first finding of a rank that is not ``unknown``: the others' batches may be sound.
+
+    Example:
+        >>> first_known(Finding("loss", "the loss is nan")).kind
+        'loss'
+    """
+    found = gather(finding)
+    return next((f for f in found if f.kind != "unknown"), found[0])
 
 
 def _together() -> bool:
