@@ -267,7 +267,9 @@ class TestNotANumber:
 
         said = []
         search(tmp_path, tiny_network(), self.PLAN, weight_batches=poisoned, log=said.append)
-        assert any(r"in epoch 1. Source: data: 64 of 64 values of channel 0 of sample 0 (case 'case_b')" in t for t in said)
+        assert any(
+            r"in epoch 1. Source: data: 64 of 64 values of channel 0 of sample 0 (case 'case_b')" in t for t in said
+        )
 
     def test_what_is_said_names_level_edge_and_operation(self, tmp_path):
         network, said, calls = tiny_network(), [], []
