@@ -72,7 +72,7 @@ class BaselineTrainer(IACTrainer):
     def _freeze(self) -> None:
         self.cell_network.freeze_host(False)
 
-    def run_training(self) -> None:
+    def _run_phases(self) -> None:
         """Train; there is nothing to search for on the way."""
         self.on_train_start()
         self._run_epochs(self.num_epochs)

@@ -19,6 +19,7 @@ import torch
 from nnunet_iac.cells.health import Finding, all_finite, find_source
 from nnunet_iac.cells.module_names import in_words
 from nnunet_iac.nnunet.cell_trainer import CellTrainer
+from nnunet_iac.nnunet.determinism import with_deterministic_entropy
 from nnunet_iac.nnunet.hosts import read_checkpoint
 from nnunet_iac.nnunet.last_good import (
     RECORD,
@@ -67,6 +68,12 @@ class EpochTrainer(CellTrainer):
         """Return seeded streams of nnU-Net's batches, from the current epoch on."""
         skipped = 0 if self._restored is None else self._restored.batches
         return training_streams(self, self.settings, self.host_epochs, skipped=skipped)
+
+    def _build_loss(self) -> Any:
+        """Return nnU-Net's loss; ``training.deterministic`` takes another form of its cross-entropy on CUDA."""
+        loss = super()._build_loss()
+        wanted = self.settings.training.deterministic and self.device.type == "cuda"
+        return with_deterministic_entropy(loss) if wanted else loss
 
     # --- the loop -----------------------------------------------------------------------------------------------
 

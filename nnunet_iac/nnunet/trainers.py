@@ -12,6 +12,7 @@ from typing import Any
 from nnunet_iac.cells.genotype import Genotype
 from nnunet_iac.nnunet.cell_search import RESULT, control_genotype, search_cells, set_aside
 from nnunet_iac.nnunet.cell_start import CellStart
+from nnunet_iac.nnunet.determinism import deterministic
 from nnunet_iac.nnunet.epoch_trainer import EpochTrainer
 from nnunet_iac.nnunet.host_source import find_host_source, save_host_source
 from nnunet_iac.nnunet.hosts import read_host
@@ -37,6 +38,11 @@ class IACTrainer(EpochTrainer):
         super().initialize()
 
     def run_training(self) -> None:
+        """Train, with ``training.deterministic`` by deterministic algorithms."""
+        with deterministic(self.settings.training.deterministic, self.device, self.print_to_log_file):
+            self._run_phases()
+
+    def _run_phases(self) -> None:
         """Host, search, training: each phase is skipped where it is finished or not in the recipe."""
         self.on_train_start()
         self._run_epochs(self.host_epochs)
@@ -167,7 +173,8 @@ class IACTrainer(EpochTrainer):
     def perform_actual_validation(self, save_probabilities: bool = False) -> None:
         """Validate as nnU-Net does; a trainer that only searches has nothing to validate."""
         if self.recipe.train:
-            super().perform_actual_validation(save_probabilities)
+            with deterministic(self.settings.training.deterministic, self.device, lambda _: None):
+                super().perform_actual_validation(save_probabilities)
         else:
             self.print_to_log_file("Search only: no training, no validation.")
 
