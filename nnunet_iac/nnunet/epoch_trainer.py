@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunet_iac.cells.health import Finding, all_finite, find_source
 from nnunet_iac.cells.module_names import in_words
@@ -30,6 +31,7 @@ from nnunet_iac.nnunet.last_good import (
     snapshot,
     write_restoration,
 )
+from nnunet_iac.nnunet.plans import with_seed
 from nnunet_iac.nnunet.training_data import training_streams
 from nnunet_iac.search import ranks
 
@@ -62,7 +64,14 @@ class EpochTrainer(CellTrainer):
         self._restored = found if found is not None and found.epoch <= self.current_epoch else None
         if not self.resume and self.local_rank == 0:
             (self._fold_folder / RECORD).unlink(missing_ok=True)
+        self._note_seed()
         super().on_train_start()
+
+    def _note_seed(self) -> None:
+        """Let the plans that checkpoints and the model folder carry say the seed, also where it is the default."""
+        plans = with_seed(self.plans_manager.plans, self.configuration_name, self.settings.search.seed)
+        self.plans_manager = PlansManager(plans)
+        self.my_init_kwargs["plans"] = plans
 
     def get_dataloaders(self) -> tuple[Any, Any]:
         """Return seeded streams of nnU-Net's batches, from the current epoch on."""

@@ -9,6 +9,7 @@ import pytest
 import torch
 from planted_world import planted_task, planted_tasks
 
+from nnunet_iac.metaspace import fitting
 from nnunet_iac.metaspace.fitting import fit
 from nnunet_iac.metaspace.settings import FitSettings
 from nnunet_iac.metaspace.space import MetaSpace
