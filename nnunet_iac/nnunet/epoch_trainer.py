@@ -173,7 +173,9 @@ class EpochTrainer(CellTrainer):
             loss: torch.Tensor = self.loss(network(batch["data"].to(self.device)), moved)
             return loss
 
-        return find_source(network, compute, batch, half=half)
+        # The other processes may have no reason to look.
+        with ranks.alone(network, self.loss):
+            return find_source(network, compute, batch, half=half)
 
     def _told(self, what: str, finding: Finding) -> str:
         return f"{what} in epoch {self.current_epoch}, step {self._drawn}. {finding}. {finding.advice}"

@@ -57,7 +57,8 @@ class Precision:
             loss: ``loss(output, target)``.
             batch: that failed.
         """
-        found = find_source(network, lambda: self._plain_loss(network, loss, batch), batch, half=self.half)
+        with ranks.alone(network, loss):
+            found = find_source(network, lambda: self._plain_loss(network, loss, batch), batch, half=self.half)
         return ranks.first_known(found)
 
     @property

@@ -6,11 +6,13 @@ gradients are averaged, so that weights and logits stay equal on all ranks; only
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch import nn
 
 from nnunet_iac.cells.health import Finding
 
@@ -97,6 +99,42 @@ def first_known(finding: Finding) -> Finding:
     """
     found = gather(finding)
     return next((f for f in found if f.kind != "unknown"), found[0])
+
+
+@contextmanager
+def alone(*parts: Any) -> Iterator[None]:
+    """Let networks and losses be computed for a while without messages to other ranks, which may not compute them.
+
+    nnU-Net's Dice gathers the batches of all ranks where its ``ddp`` is true, and synchronised batch normalisation
+    shares its statistics in training mode; it takes its running statistics here.
+
+    Args:
+        parts: modules; anything else is left as it is.
+
+    Example:
+        >>> from torch import nn
+        >>> loss = nn.Module()
+        >>> loss.ddp = True
+        >>> with alone(loss):
+        ...     loss.ddp
+        False
+        >>> loss.ddp
+        True
+    """
+    modules = [module for part in parts if isinstance(part, nn.Module) for module in part.modules()]
+    gathering: list[Any] = [module for module in modules if getattr(module, "ddp", False) is True]
+    synchronised = [m for m in modules if isinstance(m, nn.SyncBatchNorm) and m.training]
+    for module in gathering:
+        module.ddp = False
+    for module in synchronised:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module in gathering:
+            module.ddp = True
+        for module in synchronised:
+            module.training = True
 
 
 def _together() -> bool:
