@@ -43,7 +43,7 @@ def poison(monkeypatch: pytest.MonkeyPatch, *indices: int) -> list[int]:
     return drawn
 
 
-@pytest.mark.parametrize("epoch", [0, 1, 2, 3])
+@pytest.mark.parametrize("epoch", [0, 2, *(pytest.param(e, marks=pytest.mark.slow) for e in (1, 3))])
 def test_once_costs_that_epoch_only_and_the_case_is_named(
     tiny: Folders, monkeypatch: pytest.MonkeyPatch, epoch: int
 ) -> None:
