@@ -94,6 +94,7 @@ class DiscreteBody(nn.Module):
     def __init__(self, cell: Cell, channels: int, stage: Stage) -> None:
         super().__init__()
         self.sources = [[source for _, source in node] for node in cell]
+        self.names = [[operation for operation, _ in node] for node in cell]
         self.nodes = nn.ModuleList(
             nn.ModuleList(make_operation(operation, channels, stage, affine=True) for operation, _ in node)
             for node in cell

@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
         measured.scores({arm.name: arm.name for arm in arms}),
         margins={"dice": args.margin, "hd95": margin_hd95},
         unit=measured.unit,
-        notes=_notes(arms, measured),
+        notes=[*_notes(arms, measured), f"Seed of the bootstrap: {args.seed}."],
         seed=args.seed,
     )
     print(comparison_markdown(comparison), end="")

@@ -125,6 +125,7 @@ def _write(
             "schema": 1,
             "encoder": args.encoder,
             "method": args.method,
+            "seed": args.seed,
             "images": {name: found.images for name, found in embedded.items()},
             "distances": [{"source": s, "target": t, **found.to_dict()} for (s, t), found in results.items()],
         }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -40,7 +40,7 @@ def fit(tasks: Sequence[Task], settings: FitSettings | None = None, *, fid: Arra
 
     Raises:
         ValueError: if there are fewer than two data sets, or tasks do not fit together.
-        FloatingPointError: if the loss is no number any more.
+        FloatingPointError: if a loss or a gradient is NaN or Inf; the message names the loss.
 
     Example:
         >>> from nnunet_iac.metaspace.task import DatasetSample
@@ -67,9 +67,10 @@ def fit(tasks: Sequence[Task], settings: FitSettings | None = None, *, fid: Arra
             group["lr"] = settings.learning_rate * (1 + math.cos(math.pi * step / settings.steps)) / 2
         terms = _terms(networks, data, settings, generator)
         total = torch.stack([settings.weights[name] * term for name, term in terms.items()]).sum()
-        _check_finite(total, step)
+        _check_finite("loss", terms.values(), step, terms)
         optimizer.zero_grad(set_to_none=True)
         total.backward()
+        _check_finite("gradients", [p.grad for p in networks.parameters() if p.grad is not None], step, terms)
         optimizer.step()
         losses = {name: term.item() for name, term in terms.items()}
     return _frozen(networks, tasks, settings, losses)
@@ -160,8 +161,11 @@ def _frozen(
     )
 
 
-def _check_finite(total: Tensor, step: int) -> None:
-    if not bool(torch.isfinite(total)):
-        raise FloatingPointError(
-            f"loss: expected a finite number, got {total.item()} in step {step}; lower the learning rate"
-        )
+def _check_finite(what: str, tensors: Iterable[Tensor], step: int, terms: Mapping[str, Tensor]) -> None:
+    if all(bool(torch.isfinite(tensor).all()) for tensor in tensors):
+        return
+    bad = [name for name, term in terms.items() if not bool(torch.isfinite(term))]
+    where = f"in the {' and '.join(bad)} loss" if bad else "while all losses are finite"
+    raise FloatingPointError(
+        f"{what}: expected finite numbers, got NaN or Inf in step {step}, {where}; lower the learning rate"
+    )

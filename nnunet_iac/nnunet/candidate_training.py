@@ -38,6 +38,7 @@ class CandidateTrainer(ProbeTrainer):
     """nnU-Net's training for ``host.epochs`` on the cases that the plans name."""
 
     recipe = Recipe(host="train", cells="none")
+    restores = False  # one that diverges is left out
 
     def finish_streams(self) -> None:
         """End the processes that make batches, after a training that did not come to its end."""

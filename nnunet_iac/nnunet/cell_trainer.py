@@ -1,8 +1,8 @@
-"""nnU-Net's trainer for a network that is a stock host first and gets cells later; the phases are in trainers.py.
+"""nnU-Net's trainer for a network that is a stock host first and gets cells later.
 
-One network object lives through all phases: a :class:`~nnunet_iac.cells.network.CellUNet` without cells is the stock
-host (same keys, same numbers), the search puts mixed cells into it and takes them out again, and the implantation puts
-the found cells in.
+The epochs are in epoch_trainer.py, the phases in trainers.py. One network object lives through all phases: a
+:class:`~nnunet_iac.cells.network.CellUNet` without cells is the stock host (same keys, same numbers), the search puts
+mixed cells into it and takes them out again, and the implantation puts the found cells in.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from nnunet_iac.nnunet.recipe import Recipe
 from nnunet_iac.nnunet.schedule import carry_momentum, make_optimizer
 from nnunet_iac.nnunet.settings import Settings
 from nnunet_iac.nnunet.splits import ensure_splits
-from nnunet_iac.nnunet.training_data import patients_of, training_streams
+from nnunet_iac.nnunet.training_data import patients_of
 
 
 class CellTrainer(nnUNetTrainer):
@@ -226,10 +226,6 @@ class CellTrainer(nnUNetTrainer):
         """Return nnU-Net's split; where there is none yet and patients are known, it is made by patient."""
         ensure_splits(Path(self.preprocessed_dataset_folder_base), patients_of(self), self.fold, self.print_to_log_file)
         return super().do_split()
-
-    def get_dataloaders(self) -> tuple[Any, Any]:
-        """Return seeded streams of nnU-Net's batches, from the current epoch on."""
-        return training_streams(self, self.settings, self.host_epochs)
 
     # --- checkpoints --------------------------------------------------------------------------------------------
 

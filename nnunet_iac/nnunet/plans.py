@@ -164,6 +164,14 @@ def derive(
     return result
 
 
+def with_seed(plans: Plans, configuration: str, seed: int) -> Plans:
+    """Return a copy of the plans whose configuration says ``search.seed`` in its ``"iac"`` block, default or not."""
+    current = configuration_of(plans, configuration).get("iac", {})
+    result = deepcopy(plans)
+    result["configurations"][configuration]["iac"] = {**current, "search": {**current.get("search", {}), "seed": seed}}
+    return result
+
+
 def _check_patch_size(patch_size: Sequence[int], configuration: Mapping[str, Any]) -> None:
     """Refuse a patch that the strides do not divide, or whose deepest features are one voxel."""
     axes = len(configuration["patch_size"])

@@ -27,6 +27,7 @@ from torch import nn
 from tqdm import trange
 
 from nnunet_iac.atomic import write_json, write_text
+from nnunet_iac.cells.health import Finding, all_finite, find_source
 from nnunet_iac.nnunet.pretraining_files import CHECKPOINT, CURVE, FILES, RESULT, STATE
 from nnunet_iac.nnunet.pretraining_plan import PretrainingPlan, PretrainingResult, Task, Watch
 from nnunet_iac.nnunet.run_state import SCHEMA, damaged, read_state, remove_leftovers, write_state
@@ -93,7 +94,8 @@ class Pretraining:
         """Train until the plan or the rule ends it, and return how it went.
 
         Raises:
-            FloatingPointError: if a loss or a weight is not finite; the state of the epoch before is whole.
+            FloatingPointError: if a loss, a gradient or a weight is not finite, with the source (see
+                :mod:`nnunet_iac.cells.health`); the state of the epoch before is whole.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         if not self.losses:
@@ -159,7 +161,7 @@ class Pretraining:
             torch.manual_seed(int(np.random.SeedSequence((plan.seed, self.epoch)).generate_state(1)[0]))
             steps = trange(plan.iterations, desc=f"epoch {self.epoch + 1}", leave=False, disable=None)
             total = sum(self._step(self.epoch * plan.iterations + step) for step in steps)
-        if not all(bool(torch.isfinite(weight).all()) for weight in network.parameters()):
+        if not all_finite(network.parameters()):
             raise self._diverged("weights", math.nan)
         return total / plan.iterations
 
@@ -169,18 +171,26 @@ class Pretraining:
         self.optimizer.zero_grad(set_to_none=True)
         loss = self.task.loss(self.network, list(self.heads), batch)
         if not math.isfinite(value := float(loss.detach())):
-            raise self._diverged("loss", value)
+            raise self._diverged("loss", value, batch)
         loss.backward()
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
-        nn.utils.clip_grad_norm_(parameters, 12)
+        norm = float(nn.utils.clip_grad_norm_(parameters, 12))
+        if not math.isfinite(norm):
+            raise self._diverged("gradients", norm, batch)
         self.optimizer.step()
         return value
 
-    def _diverged(self, what: str, value: float) -> FloatingPointError:
+    def _diverged(self, what: str, value: float, batch: tuple[int, Any, Any] | None = None) -> FloatingPointError:
+        source = "" if batch is None else f" {self._source(batch)}."
         return FloatingPointError(
             f"{what}: expected finite numbers, got {value} in epoch {self.epoch + 1}; the state of epoch {self.epoch} "
-            "is whole. Start anew (--overwrite) with a lower --learning-rate, or look for NaN in the images"
+            f"is whole.{source} Start anew (--overwrite) with a lower --learning-rate, or look for NaN in the images"
         )
+
+    def _source(self, batch: tuple[int, Any, Any]) -> Finding:
+        together = nn.ModuleDict({"network": self.network, "heads": self.heads})
+        seen = {"data": batch[1], "target": batch[2]}
+        return find_source(together, lambda: self.task.loss(self.network, list(self.heads), batch), seen)
 
     @property
     def _place(self) -> dict[str, Any]:

@@ -135,6 +135,9 @@ class TrainingSettings:
     freeze_host: bool | None = _setting(
         None, _one_of(True, False, None), "train cells only; null: as the trainer does (implanting trainers: true)"
     )
+    deterministic: bool = _setting(
+        False, _one_of(True, False), "torch's deterministic algorithms, for the same bits on CUDA too; slower"
+    )
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,8 @@ import numpy as np
 import torch
 from tqdm import trange
 
+from nnunet_iac.cells.health import all_finite
+from nnunet_iac.cells.module_names import in_words
 from nnunet_iac.nnunet.run_state import damaged, read_state, write_state
 from nnunet_iac.zoo.distillation import Activation
 from nnunet_iac.zoo.shrinking import SupernetPlan
@@ -135,7 +137,7 @@ class SupernetRun:
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             torch.manual_seed(int(np.random.SeedSequence((plan.seed, epoch)).generate_state(1)[0]))
             steps = trange(self.lessons.iterations, desc=f"epoch {epoch + 1}", leave=False, disable=None)
-            losses = np.mean([self._step(next(batches), epoch, step) for step in steps], axis=0)
+            losses = self._mean([self._step(next(batches), epoch, step) for step in steps])
         self._check_weights()
         self.epoch += 1
         row = {"phase": plan.phase_at(epoch).name, "learning_rate": plan.learning_rate_at(epoch)}
@@ -162,12 +164,23 @@ class SupernetRun:
         )
         return list(record.losses[:2])
 
+    def _mean(self, losses: list[list[float]]) -> np.ndarray:
+        """Return the mean of the steps that were taken: the scaler of half precision skips one that overflows."""
+        finite = [row for row in losses if np.isfinite(row).all()]
+        if not finite:
+            raise self._diverged("loss", "none of its steps had one")
+        return np.mean(finite, axis=0)
+
     def _check_weights(self) -> None:
-        if not all(bool(torch.isfinite(weight).all()) for weight in self.supernet.parameters()):
-            raise FloatingPointError(
-                f"weights: expected finite numbers, got NaN or Inf in epoch {self.epoch + 1}; the state of epoch "
-                f"{self.epoch} is whole. Start anew (--overwrite) with a lower --learning-rate"
-            )
+        bad = [name for name, weight in self.supernet.named_parameters() if not all_finite([weight])]
+        if bad:
+            raise self._diverged("weights", f"the first with NaN or Inf is {in_words(self.supernet, bad[0])}")
+
+    def _diverged(self, what: str, seen: str) -> FloatingPointError:
+        return FloatingPointError(
+            f"{what}: expected finite numbers in epoch {self.epoch + 1}, {seen}; the state of epoch {self.epoch} is "
+            "whole. Start anew (--overwrite) with a lower --learning-rate, or look for NaN in the images"
+        )
 
     def _save(self) -> None:
         content = {

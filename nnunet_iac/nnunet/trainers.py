@@ -9,13 +9,11 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-
 from nnunet_iac.cells.genotype import Genotype
 from nnunet_iac.nnunet.cell_search import RESULT, control_genotype, search_cells, set_aside
 from nnunet_iac.nnunet.cell_start import CellStart
-from nnunet_iac.nnunet.cell_trainer import CellTrainer
+from nnunet_iac.nnunet.determinism import deterministic
+from nnunet_iac.nnunet.epoch_trainer import EpochTrainer
 from nnunet_iac.nnunet.host_source import find_host_source, save_host_source
 from nnunet_iac.nnunet.hosts import read_host
 from nnunet_iac.nnunet.model_folder import locked, store_genotype, store_plans
@@ -25,7 +23,7 @@ from nnunet_iac.nnunet.training_data import search_data
 from nnunet_iac.search import ranks
 
 
-class IACTrainer(CellTrainer):
+class IACTrainer(EpochTrainer):
     """nnU-Net's trainer with implantable adaptive cells: its phases.
 
     Epochs: ``host.epochs`` of stock training where the recipe trains a host, then (after the search, which does not
@@ -43,10 +41,13 @@ class IACTrainer(CellTrainer):
     def run_training(self) -> None:
         """Run all phases, alone in the fold's folder: two trainings there would overwrite each other's checkpoints.
 
+        With ``training.deterministic`` by deterministic algorithms.
+
         Raises:
             TimeoutError: if another process trains this fold.
         """
-        with self._alone():
+        wanted = self.settings.training.deterministic
+        with self._alone(), deterministic(wanted, self.device, self.print_to_log_file):
             self._run_phases()
 
     def _run_phases(self) -> None:
@@ -111,54 +112,6 @@ class IACTrainer(CellTrainer):
         path = Path(str(self.host_source.checkpoint)) if self.host_source else Path()
         expected = {k: v for k, v in network.state_dict().items() if not k.startswith("cells.")}
         network.load_state_dict(dict(read_host(path, expected, self.device).weights), strict=network.cells is None)
-
-    def _run_epochs(self, end: int) -> None:
-        """nnU-Net's loop, up to epoch ``end``."""
-        while self.current_epoch < end:
-            self.on_epoch_start()
-            self.on_train_epoch_start()
-            outputs = [self.train_step(next(self.dataloader_train)) for _ in range(self.num_iterations_per_epoch)]
-            self.on_train_epoch_end(outputs)
-            with torch.no_grad():
-                self.on_validation_epoch_start()
-                losses = [
-                    self.validation_step(next(self.dataloader_val)) for _ in range(self.num_val_iterations_per_epoch)
-                ]
-                self.on_validation_epoch_end(losses)
-            self.on_epoch_end()
-
-    def on_epoch_start(self) -> None:
-        """Set the epoch's iterations and what it trains."""
-        host = self.current_epoch < self.host_epochs
-        self.num_iterations_per_epoch = self.settings.host.iterations if host else self.settings.training.iterations
-        super().on_epoch_start()
-
-    def on_train_epoch_start(self) -> None:
-        """Start the epoch as nnU-Net does, then freeze what it does not train."""
-        super().on_train_epoch_start()
-        self._freeze()
-        self._agree_on_what_is_trained()
-
-    def train_step(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Train as nnU-Net does; the loss alone where nothing is to be trained (a frozen host without cells)."""
-        if any(p.requires_grad for p in self.cell_network.parameters()):
-            return dict(super().train_step(batch))
-        with torch.no_grad():
-            return {"loss": self.validation_step(batch)["loss"]}
-
-    def on_train_epoch_end(self, train_outputs: list[dict[str, Any]]) -> None:
-        """End the epoch as nnU-Net does.
-
-        Raises:
-            FloatingPointError: if a weight, or every loss of the epoch, is NaN or Inf; the checkpoint is not touched.
-        """
-        super().on_train_epoch_end(train_outputs)
-        weights = all(bool(torch.isfinite(p).all()) for p in self.cell_network.parameters())
-        if not weights or not any(np.isfinite(output["loss"]) for output in train_outputs):
-            raise FloatingPointError(
-                f"{'loss' if weights else 'weights'}: expected finite numbers, got NaN or Inf in epoch "
-                f"{self.current_epoch}; the checkpoint of the epoch before is whole. Look for NaN in the images"
-            )
 
     def _settle_genotype(self) -> None:
         if self.genotype is not None and not self._shared_genotype:
@@ -231,7 +184,8 @@ class IACTrainer(CellTrainer):
     def perform_actual_validation(self, save_probabilities: bool = False) -> None:
         """Validate as nnU-Net does; a trainer that only searches has nothing to validate."""
         if self.recipe.train:
-            super().perform_actual_validation(save_probabilities)
+            with deterministic(self.settings.training.deterministic, self.device, lambda _: None):
+                super().perform_actual_validation(save_probabilities)
         else:
             self.print_to_log_file("Search only: no training, no validation.")
 

@@ -22,16 +22,25 @@ def patients_of(trainer: nnUNetTrainer) -> Grouping:
     return find_grouping(cases, Path(trainer.preprocessed_dataset_folder_base))
 
 
-def training_streams(trainer: nnUNetTrainer, settings: Settings, host_epochs: int) -> tuple[Any, Any]:
+def training_streams(
+    trainer: nnUNetTrainer, settings: Settings, host_epochs: int, *, skipped: int = 0
+) -> tuple[Any, Any]:
     """Return the training and validation batches of nnU-Net, from the trainer's current epoch on.
 
     Both phases, host and cells, draw from the one training stream. With ``training.augment`` false its batches go
     through nnU-Net's validation transforms, patches are read in the size that the network sees, and nnU-Net is told to
     predict without mirroring (as its ``nnUNetTrainerNoDA`` does).
+
+    Args:
+        trainer: knows epoch, cases and loaders.
+        settings: say how many batches an epoch has.
+        host_epochs: first epochs, of the host.
+        skipped: training batches that were drawn besides those of the finished epochs.
     """
     training, validation = trainer.do_split()
     of_host = min(trainer.current_epoch, host_epochs)
-    drawn = of_host * settings.host.iterations + (trainer.current_epoch - of_host) * settings.training.iterations
+    of_cells = trainer.current_epoch - of_host
+    drawn = of_host * settings.host.iterations + of_cells * settings.training.iterations + skipped
     seen = trainer.current_epoch * settings.training.validation_iterations
     return (
         _open(trainer, settings, training, augment=settings.training.augment, stream=TRAINING_STREAM, start=drawn),

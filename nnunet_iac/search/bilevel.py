@@ -11,11 +11,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
 
+from nnunet_iac.cells.health import Autocast, Finding, find_source
 from nnunet_iac.search import ranks
 
 Batch = Mapping[str, Any]
@@ -25,7 +27,11 @@ Loss = Callable[[Any, Any], torch.Tensor]
 
 @dataclass
 class Precision:
-    """Where and how precisely to compute: autocast and gradient scaling on CUDA, plain float32 elsewhere."""
+    """Where and how precisely to compute: autocast and gradient scaling on CUDA, plain float32 elsewhere.
+
+    As nnU-Net 2.8 does, autocast has torch's data type for the device: float16 unless ``torch.set_autocast_dtype`` was
+    told otherwise. Scaling is what float16 needs, and does no harm to bfloat16, whose range is that of float32.
+    """
 
     device: torch.device
     scaler: torch.amp.GradScaler | None = None
@@ -40,14 +46,34 @@ class Precision:
 
     def loss_of(self, network: nn.Module, loss: Loss, batch: Batch) -> torch.Tensor:
         """Move a batch to the device and return its loss."""
+        with nullcontext() if self.half is None else self.half():
+            return self._plain_loss(network, loss, batch)
+
+    def source_of(self, network: nn.Module, loss: Loss, batch: Batch) -> Finding:
+        """Return where the NaN or Inf of a batch comes from, the same on all ranks; see :mod:`nnunet_iac.cells.health`.
+
+        Args:
+            network: without wrappers.
+            loss: ``loss(output, target)``.
+            batch: that failed.
+        """
+        with ranks.alone(network, loss):
+            found = find_source(network, lambda: self._plain_loss(network, loss, batch), batch, half=self.half)
+        return ranks.first_known(found)
+
+    @property
+    def half(self) -> Autocast | None:
+        """What opens the autocast, None where there is none."""
+        return partial(torch.autocast, "cuda") if self.device.type == "cuda" else None
+
+    def _plain_loss(self, network: nn.Module, loss: Loss, batch: Batch) -> torch.Tensor:
         data = batch["data"].to(self.device, non_blocking=True)
         target = batch["target"]
         if isinstance(target, Sequence):
             target = [t.to(self.device, non_blocking=True) for t in target]
         else:
             target = target.to(self.device, non_blocking=True)
-        with torch.autocast("cuda") if self.device.type == "cuda" else nullcontext():
-            return loss(network(data), target)
+        return loss(network(data), target)
 
 
 def architecture_step(

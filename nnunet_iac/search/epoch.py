@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -35,7 +36,8 @@ def run_epoch(
         precision: where and how precisely to compute.
 
     Raises:
-        FloatingPointError: if a loss, a gradient or a logit is NaN or Inf; the run is then to be restored.
+        FloatingPointError: if a loss, a gradient or a logit is NaN or Inf, with its source; the run is then to be
+            restored.
     """
     started = time.perf_counter()
     searching = run.epoch >= plan.warmup_epochs
@@ -51,9 +53,12 @@ def run_epoch(
         weight_batch, architecture_batch = (next(s) for s in streams)
         run.batches += 1
         if searching:
-            architecture_losses.append(_architecture_step(run, loss, architecture_batch, plan, precision))
-        weight_losses.append(_weight_step(run, loss, weight_batch, plan, precision))
-        _check_finite(run, weight_losses[-1], architecture_losses[-1] if searching else 0.0)
+            with _named(run, loss, architecture_batch, precision):
+                architecture_losses.append(_architecture_step(run, loss, architecture_batch, plan, precision))
+                _check_finite(run, architecture_losses[-1])
+        with _named(run, loss, weight_batch, precision):
+            weight_losses.append(_weight_step(run, loss, weight_batch, plan, precision))
+            _check_finite(run, weight_losses[-1])
     if searching and not eased:
         _decide(run, plan)
     seconds = time.perf_counter() - started
@@ -147,12 +152,22 @@ def _topology(probabilities: torch.Tensor, edge_weights: torch.Tensor, nodes: in
     return ";".join(",".join(f"{e}:{choices[g][e]}" for e in edges) for g, edges in enumerate(kept))
 
 
-def _check_finite(run: Run, *losses: float) -> None:
-    if not all(math.isfinite(v) for v in losses):
-        raise FloatingPointError(f"loss: expected finite numbers, got {losses} in epoch {run.epoch}")
+@contextmanager
+def _named(run: Run, loss: Loss, batch: Batch, precision: Precision) -> Iterator[None]:
+    """Add epoch and source to the error of a batch with NaN or Inf; all ranks are here together, or none is."""
+    try:
+        yield
+    except FloatingPointError as error:
+        finding = precision.source_of(run.network, loss, batch)
+        raise FloatingPointError(f"{error} in epoch {run.epoch}. {finding}. {finding.advice}") from error
+
+
+def _check_finite(run: Run, loss: float) -> None:
+    if not math.isfinite(loss):
+        raise FloatingPointError(f"loss: expected a finite number, got {loss}")
     for name in ("alpha", "beta"):
         if not bool(torch.isfinite(getattr(run.cells.architecture, name)).all()):
-            raise FloatingPointError(f"{name}: expected finite logits, got NaN or Inf in epoch {run.epoch}")
+            raise FloatingPointError(f"{name}: expected finite logits, got NaN or Inf")
 
 
 def _mean(values: list[float]) -> float:

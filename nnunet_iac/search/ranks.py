@@ -6,10 +6,15 @@ gradients are averaged, so that weights and logits stay equal on all ranks; only
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch import nn
+
+from nnunet_iac.cells.health import Finding
 
 
 def count() -> int:
@@ -66,6 +71,70 @@ def same(tensor: torch.Tensor) -> torch.Tensor:
         tensor = tensor.contiguous()
         dist.broadcast(tensor, src=0)
     return tensor
+
+
+def gather(value: Any) -> list[Any]:
+    """Return what each rank gave, in order of ranks, on every rank.
+
+    Args:
+        value: that can be pickled.
+
+    Example:
+        >>> gather("one")
+        ['one']
+    """
+    if not _together():
+        return [value]
+    found: list[Any] = [None] * count()
+    dist.all_gather_object(found, value)
+    return found
+
+
+def first_known(finding: Finding) -> Finding:
+    """Return the first finding of a rank that is not ``unknown``: the others' batches may be sound.
+
+    Example:
+        >>> first_known(Finding("loss", "the loss is nan")).kind
+        'loss'
+    """
+    found = gather(finding)
+    return next((f for f in found if f.kind != "unknown"), found[0])
+
+
+@contextmanager
+def alone(*parts: Any) -> Iterator[None]:
+    """Let networks and losses be computed for a while without messages to other ranks, which may not compute them.
+
+    nnU-Net's Dice gathers the batches of all ranks where its ``ddp`` is true, and synchronised batch normalisation
+    shares its statistics in training mode; it takes its running statistics here.
+
+    Args:
+        parts: modules; anything else is left as it is.
+
+    Example:
+        >>> from torch import nn
+        >>> loss = nn.Module()
+        >>> loss.ddp = True
+        >>> with alone(loss):
+        ...     loss.ddp
+        False
+        >>> loss.ddp
+        True
+    """
+    modules = [module for part in parts if isinstance(part, nn.Module) for module in part.modules()]
+    gathering: list[Any] = [module for module in modules if getattr(module, "ddp", False) is True]
+    synchronised = [m for m in modules if isinstance(m, nn.SyncBatchNorm) and m.training]
+    for module in gathering:
+        module.ddp = False
+    for module in synchronised:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module in gathering:
+            module.ddp = True
+        for module in synchronised:
+            module.training = True
 
 
 def _together() -> bool:

@@ -99,7 +99,8 @@ def run_search(
 
     Raises:
         ValueError: if the state to resume is damaged or belongs to another search.
-        FloatingPointError: if a loss or a logit is NaN or Inf, and again after the last good epoch was restored.
+        FloatingPointError: if a loss or a logit is NaN or Inf, and again after the last good epoch was restored; the
+            message names the source, see :mod:`nnunet_iac.cells.health`.
     """
     if not isinstance(network.cells, MixedCells):
         raise ValueError(f"network: expected mixed cells, got {type(network.cells).__name__}; implant MixedCells first")
@@ -191,7 +192,7 @@ class _Files:
 def _restore_once(run: Run, error: FloatingPointError, files: _Files, log: Callable[[str], None]) -> None:
     if run.restored:
         raise FloatingPointError(
-            f"{error}; the last good epoch was restored once already. Look for NaN in the images, or search with a "
+            f"{error}. The last good epoch was restored once already. Look for NaN in the images, or search with a "
             "frozen host (search.host=frozen)"
         ) from error
     drawn = run.batches

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
 
+from nnunet_iac.cells.health import Finding, find_source
 from nnunet_iac.zoo.configuration import SubnetConfiguration
 from nnunet_iac.zoo.distillation import Activation, distillation_loss
 from nnunet_iac.zoo.supernet import ElasticUNet
@@ -65,8 +67,8 @@ def train_step(
 
     Raises:
         ValueError: if there is no configuration, one does not exist, or the largest does not stand first.
-        FloatingPointError: if a gradient is NaN or infinite (without a scaler, which skips such a step); the weights
-            are those from before.
+        FloatingPointError: if a gradient is NaN or infinite (without a scaler, which skips such a step), with the
+            source (see :mod:`nnunet_iac.cells.health`); the weights are those from before.
 
     Example:
         >>> supernet = ElasticUNet({
@@ -98,9 +100,10 @@ def train_step(
         optimizer.step()
     else:
         optimizer.zero_grad(set_to_none=True)
+        source = source_of(supernet, loss, batch, configurations)
         raise FloatingPointError(
-            f"supernet gradients: expected finite numbers, got NaN or Inf (losses {record.losses}); "
-            "lower the learning rate"
+            f"supernet gradients: expected finite numbers, got NaN or Inf (losses {record.losses}). {source}. "
+            "Look for NaN in the images, or lower the learning rate"
         )
     optimizer.zero_grad(set_to_none=True)
     return record
@@ -136,6 +139,20 @@ def accumulate_gradients(
         losses.append(value.detach())
         divergences.append(divergence.detach())
     return SandwichRecord(_floats(losses), _floats(divergences))
+
+
+def source_of(
+    supernet: ElasticUNet, loss: Loss, batch: Batch, configurations: Sequence[SubnetConfiguration]
+) -> Finding:
+    """Return where the NaN or Inf of a step comes from; arguments of :func:`train_step`."""
+    device = next(supernet.parameters()).device
+    data, target = _moved(batch["data"], device), _moved(batch["target"], device)
+
+    def compute() -> torch.Tensor:
+        return torch.stack([loss(supernet(data, c), target) for c in configurations]).sum()
+
+    half = partial(torch.autocast, "cuda") if device.type == "cuda" else None
+    return find_source(supernet, compute, batch, half=half)
 
 
 def _check_configurations(

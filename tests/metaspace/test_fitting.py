@@ -9,6 +9,7 @@ import pytest
 import torch
 from planted_world import planted_task, planted_tasks
 
+from nnunet_iac.metaspace import fitting
 from nnunet_iac.metaspace.fitting import fit
 from nnunet_iac.metaspace.settings import FitSettings
 from nnunet_iac.metaspace.space import MetaSpace
@@ -102,3 +103,15 @@ def test_two_tasks_of_one_name_are_an_error() -> None:
     tasks = planted_tasks(2)
     with pytest.raises(ValueError, match="expected names of their own"):
         fit([*tasks, Task(tasks[0].name, tasks[1].sample, tasks[1].candidates)], QUICK)
+
+
+def test_a_loss_or_gradient_of_nan_stops_the_fit_and_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    original = fitting.rank_loss
+    with monkeypatch.context() as patch:
+        patch.setattr(fitting, "rank_loss", lambda *a, **k: original(*a, **k) * torch.nan)
+        with pytest.raises(FloatingPointError, match=r"loss: .*in step 0, in the rank loss; lower the learning rate"):
+            fit(planted_tasks(2), QUICK)
+
+    monkeypatch.setattr(fitting, "rank_loss", lambda *a, **k: (original(*a, **k) * 0).abs().sqrt())
+    with pytest.raises(FloatingPointError, match=r"gradients: .*in step 0, while all losses are finite"):
+        fit(planted_tasks(2), QUICK)

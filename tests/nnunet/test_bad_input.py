@@ -42,24 +42,9 @@ def poison(monkeypatch: pytest.MonkeyPatch, place: Any, name: str, calls: set[in
     monkeypatch.setattr(place, name, poisoned)
 
 
-class TestNaN:
-    @pytest.mark.parametrize(("step", "epoch"), [(2, 1), (4, 3)])
-    def test_in_the_training_it_stops_the_run_and_the_checkpoint_before_is_whole(
-        self, tiny: Folders, monkeypatch: pytest.MonkeyPatch, step: int, epoch: int
-    ) -> None:
-        poison(monkeypatch, IACTrainer, "train_step", {step})
-
-        with pytest.raises(FloatingPointError, match=rf"expected finite numbers, got NaN or Inf in epoch {epoch}"):
-            train("nnUNetTrainerIAC")
-
-        checkpoint = read_checkpoint(fold(tiny) / "checkpoint_latest.pth")
-        assert checkpoint["current_epoch"] == epoch
-        assert all(bool(v.isfinite().all()) for v in checkpoint["network_weights"].values())
-
+class TestNaNInTheSearch:
     @pytest.mark.parametrize("step", ["weight_step", "architecture_step"])
-    def test_once_in_the_search_costs_that_epoch_only(
-        self, tiny: Folders, monkeypatch: pytest.MonkeyPatch, step: str
-    ) -> None:
+    def test_once_costs_that_epoch_only(self, tiny: Folders, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
         poison(monkeypatch, search_epoch, step, {2})
 
         train("nnUNetTrainerIAC")
@@ -69,7 +54,7 @@ class TestNaN:
         assert all(math.isfinite(line["weight_loss"]) for line in lines)
         assert all(bool(v.isfinite().all()) for v in final_weights(fold(tiny)).values())
 
-    def test_again_in_the_search_stops_it_with_a_remedy_and_the_host_is_kept(
+    def test_again_stops_it_with_a_remedy_and_the_host_is_kept(
         self, tiny: Folders, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         poison(monkeypatch, search_epoch, "weight_step", set(range(2, 50)))

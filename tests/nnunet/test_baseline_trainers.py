@@ -18,7 +18,15 @@ from nnunetv2.model_sharing.model_import import install_model_from_zip_file
 from tiny_dataset import Killed, command, configure, equal, final_weights, kill_at, log_of, make_trainer, train
 
 from nnunet_iac.cells.genotype import Genotype
-from nnunet_iac.nnunet.plans import configuration_of, genotype_of, read_plans, with_genotype, with_network, write_plans
+from nnunet_iac.nnunet.plans import (
+    configuration_of,
+    genotype_of,
+    read_plans,
+    with_genotype,
+    with_network,
+    with_seed,
+    write_plans,
+)
 from nnunet_iac.nnunet.trainers import IACTrainer
 
 CLASSES = {
@@ -86,7 +94,7 @@ def test_plans_name_the_network_and_carry_no_genotype(tiny: Folders, trainer: st
 
     folder = fold(tiny, trainer)
     checkpoint = torch.load(folder / "checkpoint_final.pth", weights_only=False)
-    expected = with_network(read_plans(tiny.preprocessed / "tiny.json"), "2d", CLASSES[trainer])
+    expected = with_network(with_seed(read_plans(tiny.preprocessed / "tiny.json"), "2d", 0), "2d", CLASSES[trainer])
     assert read_plans(folder.parent / "plans.json") == expected == checkpoint["init_args"]["plans"]
     assert checkpoint["trainer_name"] == trainer
     assert genotype_of(expected, "2d") is None and not (folder.parent / "genotype.json").exists()

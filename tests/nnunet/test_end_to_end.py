@@ -63,13 +63,17 @@ def images(base: Path) -> dict[Path, np.ndarray]:
     return {p: sitk.GetArrayFromImage(sitk.ReadImage(str(p))) for p in (base / "images").iterdir()}
 
 
-def test_stock_commands_train_predict_export_install_and_predict_again(tiny: Folders) -> None:
+def test_stock_commands_train_predict_export_install_and_predict_again(tiny: Folders, finished: Folders) -> None:
     output = command(tiny.base, "nnUNetv2_train 990 2d 0 -tr nnUNetTrainerIAC -p tiny -device cpu")
 
     assert "Mean Validation Dice" in output and "Implanted searched cells" in output
     model = tiny.results / "nnUNetTrainerIAC__tiny__2d"
     assert json.loads((model / "fold_0" / "validation" / "summary.json").read_text())["metric_per_case"]
     assert genotype_of(read_plans(model / "plans.json"), "2d").kind == "searched"
+    # Another process, with another number of loader processes: the same genotype and the same weights.
+    same = finished.results / "nnUNetTrainerIAC__tiny__2d"
+    assert (model / "genotype.json").read_text() == (same / "genotype.json").read_text()
+    assert equal(final_weights(model / "fold_0"), final_weights(same / "fold_0"))
     (tiny.base / "images").mkdir()
     for name in ("patient0_a_0000.nii.gz", "patient5_b_0000.nii.gz"):
         shutil.copy(tiny.raw / "imagesTr" / name, tiny.base / "images")

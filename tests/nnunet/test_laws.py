@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
 from nnunet_folders import Folders
 from tiny_dataset import configure, equal, final_weights, make_trainer, train
+
+from nnunet_iac.nnunet.hosts import read_checkpoint
+from nnunet_iac.nnunet.plans import configuration_of, genotype_of, read_plans
 
 
 def weights(folders: Folders, trainer: str, plans: str = "tiny") -> dict[str, torch.Tensor]:
@@ -20,6 +25,16 @@ def test_two_runs_with_one_seed_are_the_same(tiny: Folders, finished: Folders) -
         finished.results / name / "genotype.json"
     ).read_text()
     assert equal(weights(tiny, "nnUNetTrainerIAC"), weights(finished, "nnUNetTrainerIAC"))
+
+
+def test_every_artefact_of_a_run_says_its_seed(finished: Folders) -> None:
+    model = finished.results / "nnUNetTrainerIAC__tiny__2d"
+    checkpoint = read_checkpoint(model / "fold_0" / "checkpoint_final.pth")["init_args"]["plans"]
+
+    for plans in (read_plans(model / "plans.json"), checkpoint):
+        assert configuration_of(plans, "2d")["iac"]["search"]["seed"] == 0
+        assert genotype_of(plans, "2d").origin["seed"] == 0
+    assert json.loads((model / "fold_0" / "search_result.json").read_text())["seed"] == 0
 
 
 def test_another_seed_gives_other_weights(tiny: Folders, finished: Folders) -> None:

@@ -457,7 +457,9 @@ def test_starting_anew_removes_all_of_the_old_run(target: WeightTarget, finished
 
 
 def test_a_loss_of_nan_stops_with_advice_and_the_epoch_before_is_whole(target: WeightTarget, tmp_path: Path) -> None:
-    with pytest.raises(FloatingPointError, match=r"loss: .*got nan in epoch 3; the state of epoch 2 is whole.*--learn"):
+    with pytest.raises(
+        FloatingPointError, match=r"got nan in epoch 3; the state of epoch 2 is whole\. Source: .*--learn"
+    ):
         quietly(pretraining(target, tmp_path, poisoned=5))
     assert state_of(tmp_path)["epoch"] == 2 and read_checkpoint(tmp_path / CHECKPOINT)
 
@@ -468,7 +470,9 @@ def test_a_loss_of_nan_stops_with_advice_and_the_epoch_before_is_whole(target: W
     assert_same_run(tmp_path, expected)
 
 
-def test_weights_of_nan_are_not_scored(target: WeightTarget, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gradients_of_nan_do_not_reach_the_weights(
+    target: WeightTarget, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     clip, calls = nn.utils.clip_grad_norm_, []
 
     def poison(parameters: list[nn.Parameter], norm: float) -> Any:
@@ -480,7 +484,7 @@ def test_weights_of_nan_are_not_scored(target: WeightTarget, tmp_path: Path, mon
     monkeypatch.setattr(module.nn.utils, "clip_grad_norm_", poison)
     run = pretraining(target, tmp_path)
 
-    with pytest.raises(FloatingPointError, match=r"weights: .*in epoch 2; the state of epoch 1 is whole"):
+    with pytest.raises(FloatingPointError, match=r"gradients: .*in epoch 2; the state of epoch 1 is whole"):
         quietly(run)
 
     assert state_of(tmp_path)["epoch"] == 1 and run.watch.start == 2  # type: ignore[attr-defined]

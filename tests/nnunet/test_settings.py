@@ -24,6 +24,7 @@ DEFAULTS = {
     "training.freeze_host": None,
     "training.host_rate": 0.1,
     "training.cells_first": 0.5,
+    "training.deterministic": False,
     "search.keep_host": False,
     "search.select": "weights",
     "search.select_batches": 32,

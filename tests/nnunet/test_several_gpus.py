@@ -17,7 +17,11 @@ from nnunet_folders import Folders
 from nnunetv2.run.run_training import maybe_load_checkpoint
 from tiny_dataset import Killed, configure, environment, equal, final_weights, kill_at, make_trainer
 
+from nnunet_iac.nnunet import batches
+from nnunet_iac.nnunet.last_good import read_restoration
+from nnunet_iac.nnunet.loaders import RANK_STRIDE
 from nnunet_iac.nnunet.trainers import IACTrainer
+from nnunet_iac.nnunet.training_data import TRAINING_STREAM
 
 TIMEOUT = 280
 
@@ -54,6 +58,34 @@ def test_two_ranks_search_and_train_as_one(tiny: Folders, tmp_path: Path, traine
     if trainer == "nnUNetTrainerIAC":
         lines = [json.loads(line)["epoch"] for line in (fold / "search.jsonl").read_text().splitlines()]
         assert lines == [0, 1, 2, 3]
+
+
+def train_poisoned_rank(name: str, rank: int, store: Path, *indices: int) -> None:
+    """:func:`train_rank`, where these batches of the second rank hold NaN."""
+    original = batches.make_batch
+
+    def poisoned(loader: Any, key: tuple[int, ...]) -> dict[str, Any]:
+        batch = original(loader, key)
+        if key[1] == RANK_STRIDE + TRAINING_STREAM and key[2] in indices:
+            batch["data"][:] = torch.nan
+        return batch
+
+    batches.make_batch = poisoned
+    train_rank(name, rank, store)
+
+
+@pytest.mark.slow
+def test_nan_of_one_rank_restores_all_and_the_first_tells_whose_case_it_was(tiny: Folders, tmp_path: Path) -> None:
+    script = "import sys; from pathlib import Path; from test_several_gpus import train_poisoned_rank; "
+    script += "train_poisoned_rank(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]), 2)"
+    trainer = "nnUNetTrainerIACRandom"
+    words = [[sys.executable, "-c", script, trainer, str(rank), str(tmp_path / "store")] for rank in (0, 1)]
+    run_together(words, environment(tiny.base, nnUNet_n_proc_DA="0"), TIMEOUT)
+
+    first, second = (torch.load(tmp_path / f"store.rank{rank}") for rank in (0, 1))
+    assert equal(first["weights"], second["weights"])
+    found = read_restoration(tiny.results / f"{trainer}__tiny__2d" / "fold_0")
+    assert found is not None and (found.epoch, found.batches) == (2, 1) and "Source: data: " in found.reason
 
 
 def test_only_the_first_rank_takes_locks(tiny: Folders) -> None:

@@ -130,7 +130,7 @@ def test_channels_are_sorted_once_with_their_momenta(tmp_path: Path, monkeypatch
 
 def test_nan_stops_it_and_the_state_before_is_whole(tmp_path: Path) -> None:
     run, opened = new(tmp_path, poisoned=3)
-    with pytest.raises(FloatingPointError, match="lower the learning rate"):
+    with pytest.raises(FloatingPointError, match=r"Source: .* lower the learning rate"):
         run.run(lambda _: None)
 
     assert opened[0].closed, "worker processes must not outlive it"

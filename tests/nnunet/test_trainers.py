@@ -14,7 +14,7 @@ from tiny_dataset import Killed, configure, equal, final_weights, kill_at, log_o
 
 from nnunet_iac.cells.genotype import Genotype
 from nnunet_iac.cells.network import CellUNet
-from nnunet_iac.nnunet.plans import genotype_of, read_plans, with_genotype, write_plans
+from nnunet_iac.nnunet.plans import genotype_of, read_plans, with_genotype, with_seed, write_plans
 from nnunet_iac.nnunet.search_plans import output_plans_path
 from nnunet_iac.nnunet.trainers import IACTrainer
 
@@ -39,8 +39,9 @@ def hosted(tiny: Folders) -> Folders:
     return tiny
 
 
-def test_the_host_trainer_leaves_the_plans_as_they_are(hosted: Folders) -> None:
-    assert plans_of(hosted, "nnUNetTrainerIACHost") == read_plans(hosted.preprocessed / "tiny.json")
+def test_the_host_trainer_leaves_the_plans_as_they_are_but_names_the_seed(hosted: Folders) -> None:
+    expected = with_seed(read_plans(hosted.preprocessed / "tiny.json"), "2d", 0)
+    assert plans_of(hosted, "nnUNetTrainerIACHost") == expected
     assert not any(k.startswith("cells.") for k in final_weights(fold(hosted, "nnUNetTrainerIACHost")))
 
 
