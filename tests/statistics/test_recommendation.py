@@ -30,7 +30,7 @@ def scores(control: list[list[float]], other: list[list[float]]) -> PatientScore
         (found(0.6, 2.0), "pays", "(+1.30 [+0.60, +2.00])"),
         (found(-0.1, 0.2), "do not bother", "cells bring less than 0.5 points of Dice over continued training"),
         (found(0.1, 0.3), "do not bother", "the gain is real but small"),
-        (found(-2.0, -0.5), "do not bother", "cells lose against continued training"),
+        (found(-2.0, -0.5), "do not bother", "does not show that they lose in a long one"),
         (found(-0.2, 0.9), "not settled", "hold out more patients, train more seeds, or train longer"),
         (found(0.4, 2.0, -0.1, 2.5), "not settled", "the seeds disagree (-0.10, +2.50)"),
         (found(-0.1, 0.3, -0.4, 0.6), "not settled", "the seeds disagree (-0.40, +0.60)"),
