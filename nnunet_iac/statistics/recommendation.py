@@ -145,8 +145,8 @@ def _not_worth_it(low: float, high: float, margin: float, numbers: str) -> str:
     if high < 0:
         # Measured: bench_probe.py, Dataset004: -0.5 in a probe, +0.4 (below the margin) in four times as many steps.
         return (
-            f"do not bother: no gain, cells lost {numbers} points of Dice against continued training; a short measurement "
-            "leans against them, so it does not show that they lose in a long one"
+            f"do not bother: no gain, cells lost {numbers} points of Dice against continued training; a short "
+            "measurement leans against them, so it does not show that they lose in a long one"
         )
     gain = "the gain is real but small, " if low > 0 else ""
     return f"do not bother: {gain}cells bring less than {margin:g} points of Dice over continued training ({numbers})"
