@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from nnunet_iac.json_files import read_json
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def read_object(path: Path) -> dict[str, Any]:
         ValueError: if the file is not JSON or holds something else.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
     except ValueError as error:
         raise ValueError(f"{path}: expected JSON, got a damaged file ({error}); restore it") from error
     if not isinstance(content, dict):

@@ -62,20 +62,23 @@ class WeightSource:
         }
 
 
-def read_weight_source(path: Path, plans: Path | None = None, configuration: str | None = None) -> WeightSource:
+def read_weight_source(
+    path: Path, plans: Path | None = None, configuration: str | None = None, *, trust: bool = False
+) -> WeightSource:
     """Read a checkpoint of nnU-Net without running code from it.
 
     Args:
         path: the checkpoint.
         plans: plans file of a checkpoint that carries none; ``dataset.json`` is read beside it if it is there.
         configuration: of these plans (default: the one that the checkpoint names).
+        trust: see :func:`nnunet_iac.nnunet.hosts.read_checkpoint`.
 
     Raises:
         FileNotFoundError: if a file is missing.
         ValueError: if the checkpoint is damaged, foreign, without plans, not that of a stock host (with or without
             cells), does not fit its plans, or holds NaN or Inf.
     """
-    checkpoint = read_checkpoint(path)
+    checkpoint = read_checkpoint(path, trust=trust)
     known = checkpoint.get("init_args")
     known = known if isinstance(known, dict) else {}
     configuration = configuration or known.get("configuration")

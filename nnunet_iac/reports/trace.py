@@ -6,7 +6,6 @@ A search that was resumed writes some epochs again: a line replaces all earlier 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnunet_iac.cells.genotype import OPERATIONS, edges_of
+from nnunet_iac.json_files import parse_json
 from nnunet_iac.reports.documents import check_keys, check_schema
 
 FILE_NAME = "search.jsonl"
@@ -117,7 +117,7 @@ def read_trace(path: Path) -> SearchTrace | None:
 
 def _parsed(line: str) -> dict[str, Any] | None:
     try:
-        record = json.loads(line)
+        record = parse_json(line)
     except ValueError:
         return None
     return record if isinstance(record, dict) else None
