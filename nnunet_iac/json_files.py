@@ -55,10 +55,11 @@ def read_json(path: Path) -> Any:
 def _nests_deeper(value: Any, most: int) -> bool:
     level = [value]
     for _ in range(most + 1):
-        inside = [
-            list(one.values()) if isinstance(one, dict) else one for one in level if isinstance(one, (dict, list))
-        ]
-        level = [one for part in inside for one in part if isinstance(one, (dict, list))]
+        level = [one for part in level if isinstance(part, (dict, list)) for one in _items(part)]
         if not level:
             return False
     return True
+
+
+def _items(part: dict[str, Any] | list[Any]) -> list[Any]:
+    return list(part.values()) if isinstance(part, dict) else part

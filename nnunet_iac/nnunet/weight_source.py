@@ -134,10 +134,9 @@ def _module(argument: str, name: Any) -> type[nn.Module] | None:
 def _architecture(plans: Plans, configuration: str, path: Path) -> dict[str, Any]:
     try:
         return dict(configuration_of(plans, configuration)["architecture"])
-    except (KeyError, TypeError, AttributeError, RuntimeError) as error:
+    except ValueError as error:
         raise ValueError(
-            f"plans: expected those of nnU-Net for {configuration!r} of {path.name}, got damaged ones ({error!r}); "
-            "give --source-plans"
+            f"{error}; these are the plans of {path.name}, others are given with --source-plans"
         ) from error
 
 
