@@ -88,8 +88,8 @@ def read_checkpoint(path: Path, device: torch.device | str = "cpu", *, trust: bo
             raise ValueError(
                 f"checkpoint: expected a file that holds only tensors and plain values, got {path}: "
                 f"{str(error).splitlines()[0]}; it is damaged, or not from nnU-Net 2.8. If it is an old file of "
-                "somebody whom you trust: nnunet-iac transfer, score, select, distance and zoo add read it with --trust, which "
-                "lets the file run any command as you"
+                "somebody whom you trust: nnunet-iac transfer, score, select, distance and zoo add read it with "
+                "--trust, which lets the file run any command as you"
             ) from error
         checkpoint = _unpickled(path, device)
     weights = checkpoint.get("network_weights") if isinstance(checkpoint, dict) else None

@@ -223,8 +223,8 @@ def new_plans_path(folder: str | os.PathLike[str], name: str) -> Path:
     if not re.fullmatch(r"[A-Za-z0-9](?:_?[A-Za-z0-9.+-])*_?", name) or len(name) > 100:
         shown = name if len(name) <= 80 else f"{name[:77]}..."
         raise ValueError(
-            "-o: expected a plain file name of at most 100 letters, digits, dots, pluses, dashes and single underscores, such as "
-            f"nnUNetPlans_iac, got {shown!r}"
+            "-o: expected a plain file name of at most 100 letters, digits, dots, pluses, dashes and single "
+            f"underscores, such as nnUNetPlans_iac, got {shown!r}"
         )
     return plans_path(folder, name)
 
