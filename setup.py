@@ -30,6 +30,7 @@ setup(
         "filelock",
         "graphviz",
         "matplotlib",
+        "nibabel",
         "pillow",
         "safetensors",
         "timm",

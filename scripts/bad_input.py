@@ -111,14 +111,15 @@ def _worlds(cases: Sequence[Case], folder: Path) -> Iterator[tuple[Case, Path]]:
 
 
 def _commanded(case: Case, base: Path) -> tuple[int, str]:
-    said = io.StringIO()
-    with contextlib.redirect_stderr(said), contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+    said, shown = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stderr(said), contextlib.redirect_stdout(shown), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             status = command(case.words(base))
         except SystemExit as left:
             status = int(left.code or 0) if isinstance(left.code, (int, type(None))) else 2
-    return status, said.getvalue()
+    # What zoo verify finds is its answer, and stands on standard output.
+    return status, said.getvalue() + (shown.getvalue() if case.line.startswith("zoo verify") else "")
 
 
 def _trained(case: Case, base: Path) -> tuple[int, str]:

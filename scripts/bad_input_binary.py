@@ -56,7 +56,7 @@ def binary_cases(draw: random.Random) -> Iterator[Case]:
 # --- files of torch.save --------------------------------------------------------------------------------------------
 
 
-def _torch_damages(name: str, draw: random.Random) -> Iterator[tuple[str, Prepare]]:
+def _torch_damages(name: str, draw: random.Random) -> Iterator[tuple[str, Prepare]]:  # noqa: C901 - a list of cases
     def healthy(base: Path) -> Path:
         if not (base / name).exists():
             (base / name).parent.mkdir(parents=True, exist_ok=True)
@@ -68,8 +68,13 @@ def _torch_damages(name: str, draw: random.Random) -> Iterator[tuple[str, Prepar
 
     def flip(share: float) -> Prepare:
         def prepare(base: Path) -> None:
+            with zipfile.ZipFile(healthy(base)) as archive:
+                members = [one for one in archive.infolist() if one.file_size]
+                one = members[int(share * len(members))]
+                data = archive.read(one)
             content = bytearray(healthy(base).read_bytes())
-            content[int(share * len(content))] ^= 1 << 3
+            start = content.index(data, one.header_offset)
+            content[start + int(share * len(data))] ^= 1 << 3
             healthy(base).write_bytes(bytes(content))
 
         return prepare
@@ -118,9 +123,9 @@ def _checkpoint_cases(draw: random.Random) -> Iterator[Case]:
         f"select {{}}/{CHECKPOINT} -d 990 -c 2d",
         f"distance -d 990 -s 991 --encoder {{}}/{CHECKPOINT}",
         f"zoo add --zoo {{}}/new {{}}/{HOST}",
-        f"probe -d 990 -c 2d -f 0 --host {{}}/{CHECKPOINT} -o {{}}/out/probe",
+        f"zoo build --zoo {{}}/new -d 990 -c 2d -f 0 --host {{}}/{CHECKPOINT} -o {{}}/out/build",
     ):
-        yield Case("checkpoints", f"a trap for {line.split()[0]}", line, (name,), trap)
+        yield Case("checkpoints", f"a trap for {line[:9].strip()}", line, (name,), trap)
     changes: dict[str, Callable[[Any], Any]] = {
         "plans a number": put("init_args", "plans", value=3),
         "no plans": put("init_args", value={}),
@@ -149,7 +154,7 @@ def _checkpoint_cases(draw: random.Random) -> Iterator[Case]:
             change(content)
             torch.save(content, base / CHECKPOINT)
 
-        yield Case("checkpoints", what, TRANSFER, (name,), prepare)
+        yield Case("checkpoints", what, TRANSFER, (name, "backbone", "plans:"), prepare)
 
 
 def _state_cases(draw: random.Random) -> Iterator[Case]:
@@ -252,7 +257,7 @@ def _entry_cases(draw: random.Random) -> Iterator[Case]:
         yield Case("zoo weights", f"forged: {name}", "zoo import --zoo {}/new {}/zoo", ("weights",), prepare)
 
 
-def _archive_cases() -> Iterator[Case]:
+def _archive_cases() -> Iterator[Case]:  # noqa: C901 - a list of cases
     def zipped(*members: tuple[str, bytes], mode: int = 0, packing: int = zipfile.ZIP_STORED) -> Prepare:
         def prepare(base: Path) -> None:
             with zipfile.ZipFile(base / "out" / "archive.zip", "w", packing) as archive:
@@ -408,10 +413,10 @@ def _png_cases() -> Iterator[Case]:
                 path.unlink()
             for folder in (HOST, SEARCHED):
                 changed(f"{folder}/dataset.json", put("file_ending", value=".png"))(base)
-                for case in ("p0_a", "p0_b"):
+                for case in ("p0_a", "p1_a"):
                     Image.new("L", (8, 8)).save(base / folder / "fold_0" / "validation" / f"{case}.png")
             changed(f"{PREPARED}/dataset.json", put("file_ending", value=".png"))(base)
-            for case in ("p0_a", "p0_b"):
+            for case in ("p0_a", "p1_a"):
                 Image.new("L", (8, 8)).save(base / PREPARED / "gt_segmentations" / f"{case}.png")
             write(base / HOST / "fold_0" / "validation" / "p0_a.png")
 
@@ -473,7 +478,7 @@ def _prepared_cases(draw: random.Random) -> Iterator[Case]:
         "properties empty": each("*.pkl", lambda content: b""),
         "no folder": lambda base: shutil.rmtree(base / folder),
         "a strange file": written(f"{folder}/notes.txt", "x"),
-        "channels missing": changed(f"{PREPARED}/dataset.json", put("labels", value={"background": 0})),
+        "no foreground": changed(f"{PREPARED}/dataset.json", put("labels", value={"background": 0})),
     }
     for name, prepare in damages.items():
         yield Case("preprocessed data", name, SCORE, ("Dataset990_Tiny",), prepare)

@@ -1,4 +1,4 @@
-"""The healthy little world that bad input is put into: a data set, models, a zoo, as nnU-Net and this package write them.
+"""The healthy little world that bad input is put into: a data set, models and a zoo, as they are really written.
 
 Made once in seconds and copied for each case. The folders of ``tests/`` that make such files are used here too.
 """

@@ -44,7 +44,7 @@ def read_label_set(path: Path) -> LabelSet:
     try:
         values = {str(name): _values(value) for name, value in content["labels"].items()}
         ending = str(content["file_ending"])
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise ValueError(
             f"{path}: expected nnU-Net's labels and file_ending, got {error!r}; restore the file"
         ) from error
@@ -70,5 +70,18 @@ def read_object(path: Path) -> dict[str, Any]:
     return content
 
 
+def read_dataset_json(path: Path) -> dict[str, Any]:
+    """Return the content of ``dataset.json``, whose labels are checked as :func:`read_label_set` does.
+
+    Raises:
+        ValueError: as :func:`read_label_set`.
+    """
+    read_label_set(path)
+    return read_object(path)
+
+
 def _values(value: Any) -> tuple[int, ...]:
-    return tuple(int(v) for v in value) if isinstance(value, list) else (int(value),)
+    values = tuple(value) if isinstance(value, list) else (value,)
+    if not values or not all(isinstance(v, (int, float)) and not isinstance(v, bool) and v == int(v) for v in values):
+        raise ValueError(f"expected whole numbers for each label, got {value!r}")
+    return tuple(int(v) for v in values)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from nnunet_iac.json_files import read_json
 from nnunet_iac.nnunet.label_set import LabelSet
+from nnunet_iac.nnunet.nifti_check import check_nifti
 from nnunet_iac.statistics.patients import Agreement
 from nnunet_iac.statistics.segmentation import label_agreements
 
@@ -51,6 +52,7 @@ def read_mask(path: Path) -> Mask:
     Raises:
         ValueError: if the file cannot be read or does not hold one whole number for each voxel.
     """
+    check_nifti(path)
     try:
         image = sitk.ReadImage(str(path))
     except RuntimeError as error:

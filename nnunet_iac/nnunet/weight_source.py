@@ -81,7 +81,8 @@ def read_weight_source(
     checkpoint = read_checkpoint(path, trust=trust)
     known = checkpoint.get("init_args")
     known = known if isinstance(known, dict) else {}
-    configuration = configuration or known.get("configuration")
+    carried = known.get("configuration")
+    configuration = configuration or (carried if isinstance(carried, str) else None)
     found, dataset = known.get("plans"), known.get("dataset_json")
     if plans is not None:
         found, beside = read_plans(plans), plans.with_name("dataset.json")
@@ -150,7 +151,7 @@ def _check(
     try:
         reader, head = _ends(weights, architecture)
         expected = unique_tensors(empty_host(architecture, reader.shape[1], head.shape[0]))
-    except (KeyError, TypeError, AttributeError, AssertionError, IndexError, StopIteration) as error:
+    except (KeyError, TypeError, AttributeError, AssertionError, IndexError, StopIteration, RuntimeError) as error:
         raise ValueError(
             f"checkpoint: expected the network of its plans, found none such in {path} ({error!r}); "
             "give a checkpoint of nnU-Net, or transfer it with --source-plans if those inside are not its own"

@@ -196,11 +196,11 @@ def entry_of(description: Description, *, weights: str, weights_bytes: int, para
 
 def _text_problems(entry: Description) -> list[str]:
     problems = [
-        f"{name}: expected text, got {getattr(entry, name)!r}"
+        f"{name}: expected text in one line, got {getattr(entry, name)!r}"
         for name in _TEXTS
-        if not isinstance(getattr(entry, name), str) or not getattr(entry, name).strip()
+        if not _is_line(getattr(entry, name))
     ]
-    if entry.licence is not None and not (isinstance(entry.licence, str) and entry.licence.strip()):
+    if entry.licence is not None and not _is_line(entry.licence):
         problems.append(f"licence: expected text or None, got {entry.licence!r}")
     if not isinstance(entry.regions, bool):
         problems.append(f"regions: expected true or false, got {entry.regions!r}")
@@ -228,6 +228,11 @@ def _score_problems(entry: Description) -> list[str]:
         for score in entry.scores
         if not (score.metric and score.measured_on and _is_finite(score.value))
     ]
+
+
+def _is_line(value: object) -> bool:
+    """Whether it is text that is not blank, in one line and without what a terminal would act on."""
+    return isinstance(value, str) and bool(value.strip()) and value.isprintable()
 
 
 def _is_count(value: object) -> bool:
