@@ -98,7 +98,7 @@ def truncate_records(path: Path, epochs: int) -> None:
     if not path.is_file():
         return
     kept = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             if parse_json(line)["epoch"] < epochs:
                 kept.append(line)
