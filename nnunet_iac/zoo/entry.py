@@ -86,7 +86,9 @@ class Description:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        problems = [*_text_problems(self), *_shape_problems(self), *_score_problems(self)]
+        problems = _list_problems(self)  # the others look into the lists
+        problems += _text_problems(self)
+        problems += [] if problems else [*_shape_problems(self), *_score_problems(self)]
         if problems:
             raise ValueError("entry: " + "; ".join(problems))
         for name, kind in (("labels", str), ("channels", str), ("spacing", float), ("patch_size", int)):
@@ -192,6 +194,14 @@ def entry_of(description: Description, *, weights: str, weights_bytes: int, para
         parameters=parameters,
         created=created,
     )
+
+
+def _list_problems(entry: Description) -> list[str]:
+    return [
+        f"{name}: expected a list, got {getattr(entry, name)!r}"
+        for name in ("labels", "channels", "spacing", "patch_size", "scores")
+        if not isinstance(getattr(entry, name), (list, tuple))
+    ]
 
 
 def _text_problems(entry: Description) -> list[str]:

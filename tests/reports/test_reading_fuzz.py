@@ -59,3 +59,24 @@ def test_any_content(tmp_path: Path, name: str, valid: Any, read: Any) -> None:
     path.write_text(json.dumps(valid))
     read(path)
     check()
+
+
+@pytest.mark.parametrize(
+    "value", [3, "a", [1], {"architecture": 3}, {"architecture": {"arch_kwargs": "a"}}, {"iac": 3}]
+)
+def test_plans_with_something_else_as_configuration_are_named(tmp_path: Path, value: Any) -> None:
+    (tmp_path / "plans.json").write_text(json.dumps({"configurations": {"2d": value}}))
+
+    with pytest.raises(ValueError, match=r"plans\.json: expected configurations"):
+        read_plans(tmp_path, "2d")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("seconds", "fast"), ("pruned", 3), ("epoch", 10**30), ("active_operations", float("inf")), ("weight_loss", [1])],
+)
+def test_a_trace_with_a_value_of_another_kind_is_named(tmp_path: Path, key: str, value: Any) -> None:
+    (tmp_path / "search.jsonl").write_text(json.dumps({**LINE, key: value}))
+
+    with pytest.raises(ValueError, match=rf"search\.jsonl, line 1: {key}: expected"):
+        read_trace(tmp_path / "search.jsonl")

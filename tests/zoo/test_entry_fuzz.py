@@ -7,7 +7,7 @@ from typing import Any
 
 import tiny_zoo
 from fuzzing import few, files, jsons, takes_or_says
-from hypothesis import given
+from hypothesis import example, given
 
 from nnunet_iac.zoo.configuration import SubnetConfiguration
 from nnunet_iac.zoo.entries import COLUMNS, _digest, parse
@@ -22,6 +22,9 @@ SUBNETWORK = SubnetConfiguration((1, 2), (1,), (0.5, 1.0)).to_dict()
 
 @few
 @given(jsons(VALID))
+@example({**VALID, "channels": 3})
+@example({**VALID, "patch_size": None})
+@example({**VALID, "name": "a\x1b[31mb"})
 def test_any_json(record: Any) -> None:
     takes_or_says(Entry.from_dict, record, named=("entry",))
 
