@@ -86,9 +86,7 @@ class Description:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        problems = _list_problems(self)  # the others look into the lists
-        problems += _text_problems(self)
-        problems += [] if problems else [*_shape_problems(self), *_score_problems(self)]
+        problems = [*_text_problems(self), *(_list_problems(self) or [*_shape_problems(self), *_score_problems(self)])]
         if problems:
             raise ValueError("entry: " + "; ".join(problems))
         for name, kind in (("labels", str), ("channels", str), ("spacing", float), ("patch_size", int)):
@@ -200,15 +198,13 @@ def _list_problems(entry: Description) -> list[str]:
     return [
         f"{name}: expected a list, got {getattr(entry, name)!r}"
         for name in ("labels", "channels", "spacing", "patch_size", "scores")
-        if not isinstance(getattr(entry, name), (list, tuple))
+        if not isinstance(getattr(entry, name), (list, tuple) if name == "scores" else (list, tuple, str))
     ]
 
 
 def _text_problems(entry: Description) -> list[str]:
     problems = [
-        f"{name}: expected text in one line, got {getattr(entry, name)!r}"
-        for name in _TEXTS
-        if not _is_line(getattr(entry, name))
+        f"{name}: expected text, got {getattr(entry, name)!r}" for name in _TEXTS if not _is_line(getattr(entry, name))
     ]
     if entry.licence is not None and not _is_line(entry.licence):
         problems.append(f"licence: expected text or None, got {entry.licence!r}")

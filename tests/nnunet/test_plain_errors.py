@@ -82,6 +82,7 @@ class TestHook:
         assert sys.excepthook is before
 
 
+@pytest.mark.slow
 def test_the_real_command_shows_one_message(planned: Folders) -> None:
     plans = json.loads((planned.preprocessed / "nnUNetPlans.json").read_text())
     plans["configurations"]["2d"]["iac"] = {"search": {"epochs": 0}}
