@@ -30,6 +30,7 @@ setup(
         "filelock",
         "graphviz",
         "matplotlib",
+        "nibabel",
         "pillow",
         "safetensors",
         "timm",
@@ -38,7 +39,7 @@ setup(
     ],
     extras_require={
         "cluster": CLUSTER,
-        "test": ["pytest", "pytest-xdist", "ruff", "mypy", "setuptools", "wheel", *CLUSTER],
+        "test": ["pytest", "pytest-xdist", "hypothesis", "ruff", "mypy", "setuptools", "wheel", *CLUSTER],
     },
     entry_points={"console_scripts": ["nnunet-iac = nnunet_iac.cli.main:main"]},
 )

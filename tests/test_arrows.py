@@ -17,15 +17,18 @@ FILES = sorted([*PACKAGE.rglob("*.py"), *(ROOT / "trainers").glob("*.py")])
 
 ALLOWED = {
     "cells": {"cells", "atomic"},
-    "search": {"cells", "search", "atomic"},
+    "search": {"cells", "search", "atomic", "json_files"},
     "baselines": {"baselines", "cells"},
     "statistics": {"statistics"},
     "similarity": {"similarity", "atomic"},
     "robustness": {"robustness"},
-    "zoo": {"zoo", "cells", "similarity", "atomic"},
+    "zoo": {"zoo", "cells", "similarity", "atomic", "json_files"},
     "metaspace": {"metaspace", "zoo", "similarity", "atomic"},
-    "nnunet": {"cells", "search", "similarity", "robustness", "zoo", "metaspace", "statistics", "nnunet", "atomic"},
-    "reports": {"reports", "cells", "statistics", "atomic"},
+    "nnunet": {
+        *("cells", "search", "similarity", "robustness", "zoo", "metaspace", "statistics", "nnunet"),
+        *("atomic", "json_files"),
+    },
+    "reports": {"reports", "cells", "statistics", "atomic", "json_files"},
     "trainers": {"nnunet"},
 }
 """What each folder may import of the package; ``cli`` and the modules at the top are read below."""

@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nnunet_iac.cli.arguments import output_path
+
 if TYPE_CHECKING:
     from nnunet_iac.nnunet.measured_arms import MeasuredArms
     from nnunet_iac.nnunet.predictions import Arm
@@ -43,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o",
         "--output",
-        type=Path,
+        type=output_path,
         metavar="FOLDER",
         help="write compare.md, .csv, .png and compare_statistics.csv here",
     )

@@ -54,6 +54,7 @@ def run(args: argparse.Namespace) -> int:
     from nnunet_iac.nnunet.plans import (
         configuration_of,
         derive,
+        new_plans_path,
         plans_path,
         preprocessed_folder,
         read_plans,
@@ -66,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
     block = parse_assignments(args.settings)
     folder = preprocessed_folder(args.dataset)
     source = read_plans(plans_path(folder, args.plans))
-    target = plans_path(folder, args.output)
+    target = new_plans_path(folder, args.output)
     if args.output == args.plans:
         raise ValueError(f"-o: expected another name than the plans to derive from, got {args.output!r}")
     if target.exists() and not args.overwrite:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import shutil
 import time
@@ -12,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from nnunet_iac.atomic import write_json
+from nnunet_iac.cli.arguments import output_path
 from nnunet_iac.demo.runner import MARKERS, StepError, run_steps
 from nnunet_iac.demo.storyboard import HOST, IMPLANT, Demo, build_steps
+from nnunet_iac.json_files import read_json
 
 HELP = "run the whole story (plan, train, implant, predict, report) on a phantom data set, minutes on 2 cores"
 
@@ -27,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare where the demo works and on what."""
     parser.add_argument(
         "--folder",
-        type=Path,
+        type=output_path,
         default=Path("nnunet-iac-demo"),
         help="where everything is written (default: %(default)s); run again to go on after an interruption",
     )
@@ -135,8 +136,8 @@ def link_validation_images(demo: Demo, folder: Path) -> list[str]:
     Raises:
         FileNotFoundError: if nnU-Net's split or the images are missing.
     """
-    ending = json.loads((folder / demo.raw_folder / "dataset.json").read_text(encoding="utf-8"))["file_ending"]
-    splits = json.loads((folder / demo.preprocessed_folder / "splits_final.json").read_text(encoding="utf-8"))
+    ending = read_json(folder / demo.raw_folder / "dataset.json")["file_ending"]
+    splits = read_json(folder / demo.preprocessed_folder / "splits_final.json")
     cases = sorted(splits[0]["val"])[:PREDICTED]
     shutil.rmtree(folder / demo.images, ignore_errors=True)
     (folder / demo.images).mkdir()
@@ -188,13 +189,13 @@ def summary(demo: Demo, folder: Path, seconds: float) -> list[str]:
 
 def _validation_dice(model: Path) -> tuple[float, int]:
     path = model / "fold_0" / "validation" / "summary.json"
-    record = json.loads(path.read_text(encoding="utf-8"))
+    record = read_json(path)
     return float(record["foreground_mean"]["Dice"]), len(record["metric_per_case"])
 
 
 def _read_json(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return read_json(path)
     except (FileNotFoundError, ValueError):
         return None
 

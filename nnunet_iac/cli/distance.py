@@ -5,10 +5,9 @@ from __future__ import annotations
 import argparse
 import math
 from itertools import product
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nnunet_iac.cli.arguments import add_device_argument, check_folder, device_of
+from nnunet_iac.cli.arguments import add_device_argument, add_trust_argument, check_folder, device_of, output_path
 
 if TYPE_CHECKING:
     from nnunet_iac.nnunet.encoders import ImageEncoder
@@ -42,8 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--all-pairs", action="store_true", help="distances among all, not to the target only")
     parser.add_argument("--seed", type=int, default=0, help="of the patches (default: %(default)s)")
     add_device_argument(parser)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write distances, labels and warnings to this file")
-    parser.add_argument("--png", type=Path, metavar="FILE", help="draw the heat map")
+    add_trust_argument(parser)
+    parser.add_argument("--json", type=output_path, metavar="FILE", help="write distances and warnings to this file")
+    parser.add_argument("--png", type=output_path, metavar="FILE", help="draw the heat map")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -91,7 +91,7 @@ def _embed_all(args: argparse.Namespace) -> dict[str, Embedding]:
     names = [data.dataset for data in (first, *others)]
     if len(set(names)) < len(names):
         raise ValueError(f"-d, -s: expected each data set once, got {names}")
-    encoder = load_encoder(args.encoder, first.dimensions, device_of(args.device))
+    encoder = load_encoder(args.encoder, first.dimensions, device_of(args.device), trust=args.trust)
     return {
         data.dataset: _embed(encoder, data, args.images, args.seed)
         for data in tqdm((first, *others), "embedding", leave=False, disable=None)

@@ -47,8 +47,9 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``nnunet-iac`` with ``argv`` (default: the process's own) and return the exit status.
 
-    Errors a user can mend (wrong values, missing files) end in one message on standard error and status 2;
-    ``--debug`` shows the traceback too.
+    Errors a user can mend (wrong values, missing files) end in one message on standard error and status 2, Ctrl-C in
+    a line and status 130. Anything else is a defect of ours: a line that asks to report it, and status 3.
+    ``--debug`` shows the traceback of all of them.
 
     Example:
         >>> main(["trainers"]) == 0  # doctest: +ELLIPSIS
@@ -63,6 +64,24 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(f"nnunet-iac {args.command}: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        if args.debug:
+            raise
+        print(f"\nnnunet-iac {args.command}: interrupted", file=sys.stderr)
+        return 130
+    except Exception as error:
+        if args.debug:
+            raise
+        print(f"nnunet-iac {args.command}: {_defect(error)}", file=sys.stderr)
+        return 3
+
+
+def _defect(error: Exception) -> str:
+    reason = " ".join(str(error).split())[:300]
+    return (
+        f"unexpected error: {type(error).__name__}{': ' if reason else ''}{reason}; this is a defect of nnunet-iac: "
+        "run it again as nnunet-iac --debug … and report what it shows"
+    )
 
 
 if __name__ == "__main__":

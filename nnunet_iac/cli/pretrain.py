@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nnunet_iac.cli.arguments import add_device_argument, device_of, fold
+from nnunet_iac.cli.arguments import add_device_argument, device_of, fold, output_path
 
 if TYPE_CHECKING:
     from nnunet_iac.nnunet.image_samples import PreparedData
@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o",
         dest="output",
-        type=Path,
+        type=output_path,
         metavar="FOLDER",
         help="default: pretraining__<plans>__<configuration> beside the data set's models, where "
         "nnUNetTrainerPretrainedEncoder looks",

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nnunet_iac.cli.arguments import fold
+from nnunet_iac.cli.arguments import fold, output_path
 
 if TYPE_CHECKING:
     from nnunet_iac.nnunet.probe_plan import Probe
@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o",
         dest="output",
-        type=Path,
+        type=output_path,
         metavar="FOLDER",
         help="of all results (default: probe_<plans>__<configuration>_fold<F> beside the data set's models); "
         "run again to go on after an interruption",

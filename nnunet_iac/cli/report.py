@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from nnunet_iac.cli.arguments import output_path
+
 HELP = "show what a search did (alphas, JSD, pruning, genotype, Dice) as one HTML page and PNG files"
 
 
@@ -20,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-o",
         "--output",
         metavar="FILE",
-        type=Path,
+        type=output_path,
         help="the page to write (default: report.html in RESULTS_FOLDER); PNG files go to the folder of the same name",
     )
     parser.add_argument("--fold", metavar="K", help="report one fold of a model folder: 0, 1, … or all")

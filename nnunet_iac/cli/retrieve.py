@@ -88,13 +88,13 @@ def _request(args: argparse.Namespace) -> Request:
 def _target(args: argparse.Namespace) -> Target:
     from nnunet_iac.nnunet.hosts import results_folder
     from nnunet_iac.nnunet.image_samples import prepared_data
-    from nnunet_iac.nnunet.plans import plans_path, preprocessed_folder
+    from nnunet_iac.nnunet.plans import new_plans_path, plans_path, preprocessed_folder
     from nnunet_iac.nnunet.retrieval_target import retrieval_target
     from nnunet_iac.nnunet.retrieved_trainer import retrieval_folder
 
     data = prepared_data(args.dataset, args.configuration, args.plans, fold=args.fold)
     name = args.output or f"{args.plans}{SUFFIX}"
-    path = plans_path(preprocessed_folder(args.dataset), name)
+    path = (new_plans_path if args.output else plans_path)(preprocessed_folder(args.dataset), name)
     if name == args.plans:
         raise ValueError(f"-o: expected another name than the plans to derive from, got {name!r}")
     if path.exists() and not args.overwrite:

@@ -6,10 +6,9 @@ By default as a pretraining is watched (:data:`nnunet_iac.nnunet.robustness_scor
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nnunet_iac.cli.arguments import add_device_argument, check_folder, device_of, fold
+from nnunet_iac.cli.arguments import add_device_argument, add_trust_argument, check_folder, device_of, fold, output_path
 
 if TYPE_CHECKING:
     from nnunet_iac.nnunet.image_samples import PreparedData
@@ -28,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="checkpoints of nnU-Net (.pth), timm:NAME, or random (the embedded fixed random encoder)",
     )
     add_scoring_arguments(parser)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the losses to this file")
+    parser.add_argument("--json", type=output_path, metavar="FILE", help="write the losses to this file")
 
 
 def add_scoring_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,6 +49,7 @@ def add_scoring_arguments(parser: argparse.ArgumentParser) -> None:
         "instance normalisation these hardly differ between images, and the loss is about the margin",
     )
     parser.add_argument("--seed", type=int, default=0, help="of patches and perturbations (default: %(default)s)")
+    add_trust_argument(parser)
     add_device_argument(parser)
 
 
@@ -96,7 +96,7 @@ def score_all(args: argparse.Namespace) -> tuple[PreparedData, ScoringPlan, dict
         seed=args.seed,
         configuration=ScoringConfiguration(args.distance, args.margin, args.pooled, args.level),
     )
-    encoders = [load_encoder(name, data.dimensions, device) for name in args.encoders]
+    encoders = [load_encoder(name, data.dimensions, device, trust=args.trust) for name in args.encoders]
     return data, plan, score_encoders(encoders, data, plan)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nnunet_iac.cli import score as scoring
+from nnunet_iac.cli.arguments import output_path
 
 if TYPE_CHECKING:
     from nnunet_iac.nnunet.predictions import Arm
@@ -32,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "their validation cases decides whether no pretraining is best (so it is no test of the choice)",
     )
     scoring.add_scoring_arguments(parser)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write losses and choice to this file")
+    parser.add_argument("--json", type=output_path, metavar="FILE", help="write losses and choice to this file")
 
 
 def run(args: argparse.Namespace) -> int:

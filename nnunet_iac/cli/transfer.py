@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from nnunet_iac.cli.arguments import add_trust_argument, output_path
+
 HELP = "fit a checkpoint's weights to another plan: channels, stages, widths, 2D and 3D; for -pretrained_weights"
 
 
@@ -31,11 +33,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-o",
         dest="output",
         required=True,
-        type=Path,
+        type=output_path,
         metavar="FILE",
         help="checkpoint to write (.pth); the report goes beside it (.json)",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace FILE if it exists")
+    add_trust_argument(parser)
     parser.add_argument(
         "--seed", type=int, default=0, help="of what the source has no weights for (default: %(default)s)"
     )
@@ -54,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
 
     _check_output(args.output, args.source, args.overwrite)
     target = read_weight_target(args.dataset, args.configuration, args.plans)
-    source = read_weight_source(args.source, args.source_plans, args.source_configuration)
+    source = read_weight_source(args.source, args.source_plans, args.source_configuration, trust=args.trust)
     report = transfer_to_file(source, target, args.output, args.seed)
     print(report.table())
     print(f"wrote {args.output} and {args.output.with_suffix('.json').name}")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nnunet_iac.cli import zoo_audit, zoo_build, zoo_build_all, zoo_extract, zoo_fit
+from nnunet_iac.cli.arguments import add_trust_argument, location, output_path
 
 if TYPE_CHECKING:
     from nnunet_iac.zoo.entry import Description
@@ -31,7 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     def action(name: str, text: str) -> argparse.ArgumentParser:
         child = actions.add_parser(name, help=text, description=text)
         where = "folder" if name in WRITING else "folder, or any URL that fsspec reads"
-        child.add_argument("--zoo", required=True, metavar="DIR", help=where)
+        kind = location if name in WRITING else str
+        child.add_argument("--zoo", required=True, type=kind, metavar="DIR", help=where)
         return child
 
     _declare_add(action("add", "read folds that nnU-Net trained, stock or ours, into a zoo"))
@@ -44,7 +46,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     verify.add_argument("--json", action="store_true", help="as JSON")
     export = action("export", "write entries to a folder or an archive")
     export.add_argument("ids", nargs="*", metavar="ID", help="default: all")
-    export.add_argument("-o", dest="output", required=True, type=Path, metavar="PATH", help="folder, .zip or .tar.gz")
+    export.add_argument(
+        "-o", dest="output", required=True, type=output_path, metavar="PATH", help="folder, .zip or .tar.gz"
+    )
     take = action("import", "read entries of another zoo into this one")
     take.add_argument("source", metavar="SOURCE", help="folder, .zip, .tar.gz or URL")
     take.add_argument("ids", nargs="*", metavar="ID", help="default: all")
@@ -66,6 +70,7 @@ def _declare_add(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--licence", metavar="TEXT", help="of the weights, such as CC-BY-4.0")
     parser.add_argument("--name", metavar="TEXT", help="for people (default: as nnU-Net names the folder)")
+    add_trust_argument(parser)
     parser.add_argument("--replace", action="store_true", help="if a network is there: take over scores and licence")
 
 
@@ -97,7 +102,7 @@ def add(args: argparse.Namespace) -> int:
     def read(fold: Path) -> tuple[Description, dict[str, Any]]:
         if args.searches:
             return read_search(fold, name=args.name, licence=args.licence)
-        found = read_fold(fold, name=args.name, licence=args.licence)
+        found = read_fold(fold, name=args.name, licence=args.licence, trust=args.trust)
         return found.about, dict(found.tensors)
 
     folds = [fold for folder in args.folders for fold in (searches_in if args.searches else folds_of)(folder)]

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nnunet_iac.cli.arguments import add_device_argument, device_of, fold
+from nnunet_iac.cli.arguments import add_device_argument, device_of, fold, output_path
 
 if TYPE_CHECKING:
     from nnunet_iac.nnunet.supernet_build import BuildPlan, SupernetBuild
@@ -61,7 +61,11 @@ def add_folder_arguments(parser: argparse.ArgumentParser, default: str) -> None:
     again.add_argument("--c", dest="resume", action="store_true", help="go on where this was stopped")
     again.add_argument("--overwrite", action="store_true", help="remove the run in the folder, start anew")
     parser.add_argument(
-        "-o", dest="output", type=Path, metavar="FOLDER", help=f"of states (default: {default} beside the models)"
+        "-o",
+        dest="output",
+        type=output_path,
+        metavar="FOLDER",
+        help=f"of states (default: {default} beside the models)",
     )
 
 

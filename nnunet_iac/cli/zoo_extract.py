@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nnunet_iac.cli.arguments import output_path
+
 if TYPE_CHECKING:
     from nnunet_iac.zoo.configuration import SubnetConfiguration
 
@@ -17,7 +19,7 @@ HELP = "write an entry as a checkpoint of nnU-Net, for -pretrained_weights"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the entry, the output, the target and which sub-network."""
     parser.add_argument("id", metavar="ID", help="or the start of it")
-    parser.add_argument("-o", dest="output", required=True, type=Path, metavar="FILE", help="checkpoint (.pth)")
+    parser.add_argument("-o", dest="output", required=True, type=output_path, metavar="FILE", help="checkpoint (.pth)")
     parser.add_argument("--overwrite", action="store_true", help="replace FILE if it exists")
     parser.add_argument("-d", dest="dataset", help="check that it can start the training of this data set")
     parser.add_argument("-c", dest="configuration", help="of that data set (default: the entry's)")
@@ -28,7 +30,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--configuration", dest="subnetwork", metavar="JSON", help="of a supernet: the sub-network with these depths"
     )
     parser.add_argument(
-        "--plans-file", type=Path, metavar="FILE", help="write the sub-network's plans too (.json, its name is theirs)"
+        "--plans-file",
+        type=output_path,
+        metavar="FILE",
+        help="write the sub-network's plans too (.json, its name is theirs)",
     )
 
 

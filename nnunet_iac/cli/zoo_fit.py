@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import fields
-from pathlib import Path
 from typing import TYPE_CHECKING
+
+from nnunet_iac.cli.arguments import output_path
 
 if TYPE_CHECKING:
     from nnunet_iac.metaspace.settings import FitSettings
@@ -44,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             )
     parser.add_argument("--ablation", choices=("contrastive",), help="also test the contrastive loss alone")
     parser.add_argument("--each", action="store_true", help="also a line for each data set held out")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the test to this file")
+    parser.add_argument("--json", type=output_path, metavar="FILE", help="write the test to this file")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -11,7 +11,6 @@ same seed gives the same voxels and a patient does not depend on how many others
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -35,6 +34,7 @@ from nnunet_iac.demo.anatomy import (
     draw_surroundings,
     tissues,
 )
+from nnunet_iac.json_files import read_json
 
 NAME = "nnunet-iac phantom"
 """What ``dataset.json`` calls itself; only a data set of this name is ever overwritten."""
@@ -187,7 +187,7 @@ def _check_free(folder: Path, overwrite: bool) -> None:
 
 def _name_of(folder: Path) -> object:
     try:
-        record = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
+        record = read_json(folder / "dataset.json")
     except (OSError, ValueError):
         return None
     return record.get("name") if isinstance(record, Mapping) else None

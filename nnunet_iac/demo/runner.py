@@ -7,7 +7,6 @@ step makes is removed first, so that nothing of an interrupted attempt is mistak
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import shutil
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from nnunet_iac.atomic import write_json
+from nnunet_iac.json_files import read_json
 
 MARKERS = ".steps"
 TAIL = 20
@@ -243,7 +243,7 @@ def _marker(step: Step, folder: Path) -> Path:
 
 def _read_marker(step: Step, folder: Path) -> dict[str, Any]:
     try:
-        record = json.loads(_marker(step, folder).read_text(encoding="utf-8"))
+        record = read_json(_marker(step, folder))
     except (FileNotFoundError, ValueError):
         return {}
     return record if isinstance(record, dict) else {}

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import torch
 
+from nnunet_iac.nnunet.plain_errors import show_plain_errors
 from nnunet_iac.nnunet.plans import Plans, with_network
 from nnunet_iac.nnunet.recipe import Recipe
 from nnunet_iac.nnunet.trainers import IACTrainer
@@ -35,6 +36,7 @@ class BaselineTrainer(IACTrainer):
         dataset_json: dict,
         device: torch.device = torch.device("cuda"),  # noqa: B008 - nnU-Net demands this very signature
     ) -> None:
+        show_plain_errors()
         plans = with_network(plans, configuration, self.network_class)
         super().__init__(plans, configuration, fold, dataset_json, device)
         self._skips: Any = None

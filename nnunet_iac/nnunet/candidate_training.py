@@ -7,7 +7,6 @@ whose training diverges is left out; its weights may be of images of quite anoth
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from contextlib import redirect_stdout
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from nnunetv2.run.run_training import maybe_load_checkpoint
 
 from nnunet_iac.atomic import write_json
 from nnunet_iac.nnunet.hosts import read_checkpoint
+from nnunet_iac.nnunet.label_set import read_object
 from nnunet_iac.nnunet.masks import measure_all
 from nnunet_iac.nnunet.plans import Plans, derive
 from nnunet_iac.nnunet.predictions import Arm, Predictions
@@ -89,7 +89,7 @@ class CandidateTraining:
         """
         path = self.folder / RESULT
         if path.is_file():
-            return _dice_of(json.loads(path.read_text(encoding="utf-8")))
+            return _dice_of(read_object(path))
         record: dict[str, Any] = {"schema": 1, "cases": list(self.held_out_cases)}
         try:
             record["dice"] = self._measure(self._train(device))

@@ -23,6 +23,7 @@ from nnunet_iac.search import ranks
 from nnunet_iac.search.bilevel import Loss
 from nnunet_iac.search.plan import SearchPlan
 from nnunet_iac.search.search import STATE, TRACE, SearchResult, run_search
+from nnunet_iac.search.state import read_content
 from nnunet_iac.zoo.weights_files import to_bytes
 
 RESULT = "search_result.json"
@@ -213,7 +214,7 @@ def inherit_weights(
     if not (folder / STATE).is_file():
         log("WARNING: search.inherit: there was no search in this fold; its cells start from fresh weights.")
         return
-    state = torch.load(folder / STATE, map_location="cpu", weights_only=True)["network"]
+    state = read_content(folder / STATE)["network"]
     weights = {key.removeprefix("cells."): value for key, value in state.items()}
     searched = mixed_cells(network, settings, torch.device("cpu"))
     try:

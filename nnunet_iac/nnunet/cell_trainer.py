@@ -26,6 +26,7 @@ from nnunet_iac.nnunet.cell_search import inherit_weights, seeded_cells
 from nnunet_iac.nnunet.host_source import HostSource, load_host_source
 from nnunet_iac.nnunet.hosts import read_checkpoint
 from nnunet_iac.nnunet.model_folder import stored_genotype
+from nnunet_iac.nnunet.plain_errors import show_plain_errors
 from nnunet_iac.nnunet.plans import Plans, configuration_of, genotype_of, with_genotype
 from nnunet_iac.nnunet.recipe import Recipe
 from nnunet_iac.nnunet.schedule import carry_momentum, make_optimizer
@@ -59,6 +60,7 @@ class CellTrainer(nnUNetTrainer):
         dataset_json: dict,
         device: torch.device = torch.device("cuda"),  # noqa: B008 - nnU-Net demands this very signature
     ) -> None:
+        show_plain_errors()
         # Bad settings and genotypes are refused before nnU-Net makes a results folder.
         self.settings = Settings.from_block(configuration_of(plans, configuration).get("iac", {}))
         self.genotype: Genotype | None = genotype_of(plans, configuration)

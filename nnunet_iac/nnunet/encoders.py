@@ -60,7 +60,9 @@ class ImageEncoder:
             )
 
 
-def load_encoder(name: str, dimensions: int, device: torch.device | str = "cpu") -> ImageEncoder:
+def load_encoder(
+    name: str, dimensions: int, device: torch.device | str = "cpu", *, trust: bool = False
+) -> ImageEncoder:
     """Return an encoder in evaluation mode.
 
     Args:
@@ -68,6 +70,7 @@ def load_encoder(name: str, dimensions: int, device: torch.device | str = "cpu")
             is not in its cache), else the path of a checkpoint of nnU-Net, stock or with cells.
         dimensions: spatial axes of the images, 2 or 3.
         device: where it will compute.
+        trust: see :func:`nnunet_iac.nnunet.hosts.read_checkpoint`.
 
     Raises:
         FileNotFoundError: if there is no such checkpoint.
@@ -83,7 +86,7 @@ def load_encoder(name: str, dimensions: int, device: torch.device | str = "cpu")
     if name == RANDOM:
         module: nn.Module = RandomEncoder(cast(Literal[2, 3], dimensions))
         return ImageEncoder(name, module.eval().to(place), dimensions, None, place)
-    module, axes, channels = _timm(name) if name.startswith(TIMM) else _checkpoint(Path(name))
+    module, axes, channels = _timm(name) if name.startswith(TIMM) else _checkpoint(Path(name), trust)
     encoder = ImageEncoder(name, module.eval().to(place), axes, channels, place)
     encoder.check_dimensions(dimensions)
     return encoder
@@ -105,9 +108,9 @@ def fit_channels(images: torch.Tensor, channels: int) -> torch.Tensor:
     return grey.expand(-1, channels, *[-1] * (images.ndim - 2))
 
 
-def _checkpoint(path: Path) -> tuple[nn.Module, int, int]:
+def _checkpoint(path: Path, trust: bool) -> tuple[nn.Module, int, int]:
     """Return the encoder of a checkpoint, its spatial axes and its channels; cells are left out."""
-    source = read_weight_source(path)
+    source = read_weight_source(path, trust=trust)
     inputs = len(source.interface.channels)
     host: Any = empty_host(source.architecture, inputs, outputs=2)  # the encoder does not depend on the outputs
     encoder: nn.Module = host.encoder.to_empty(device="cpu")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from nnunet_iac.atomic import write_json
+from nnunet_iac.json_files import read_json
 from nnunet_iac.nnunet.hosts import find_host, host_candidates, results_folder
 from nnunet_iac.nnunet.plans import DERIVED_FROM
 
@@ -95,8 +95,8 @@ def load_host_source(folder: Path) -> HostSource | None:
     if not path.is_file():
         return None
     try:
-        return HostSource(**json.loads(path.read_text(encoding="utf-8")))
-    except (json.JSONDecodeError, TypeError) as error:
+        return HostSource(**read_json(path))
+    except (ValueError, TypeError) as error:
         raise ValueError(
             f"{FILE}: expected the record of a run, got a damaged file {path} ({error}); start without --c"
         ) from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import sys
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from typing import Any
 
 import numpy as np
 import torch
+
+from nnunet_iac.search.whole_files import check_whole
 
 HOST_TRAINERS = ("nnUNetTrainer", "nnUNetTrainerIACHost")
 """Trainers whose finished folds are taken for hosts, in this order."""
@@ -61,10 +64,16 @@ def find_host(candidates: Sequence[Path]) -> Path:
     )
 
 
-def read_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
+def read_checkpoint(path: Path, device: torch.device | str = "cpu", *, trust: bool = False) -> dict[str, Any]:
     """Read a checkpoint of nnU-Net without running code from it.
 
     Besides tensors and plain values only the NumPy scalars and the device that nnU-Net itself stores are allowed.
+
+    Args:
+        path: the file.
+        device: where to put the tensors.
+        trust: read a file with other objects all the same, as old ones have them; it can run any command then, and
+            standard error says so.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -73,20 +82,25 @@ def read_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str,
     if not path.is_file():
         raise FileNotFoundError(f"checkpoint: expected the file {path}, found none")
     try:
-        with torch.serialization.safe_globals(_safe_globals()):
-            checkpoint = torch.load(path, map_location=device, weights_only=True)
+        checkpoint = _plain_content(path, device)
     except pickle.UnpicklingError as error:
-        raise ValueError(
-            f"checkpoint: expected a file that holds only tensors and plain values, got {path}: "
-            f"{str(error).splitlines()[0]}; it is damaged, or not from nnU-Net 2.8"
-        ) from error
-    except (RuntimeError, EOFError, zipfile.BadZipFile, KeyError, OSError) as error:
-        raise ValueError(
-            f"checkpoint: expected a whole file, got a truncated or damaged one: {path} ({error})"
-        ) from error
-    if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("network_weights"), dict):
+        if not trust:
+            raise ValueError(
+                f"checkpoint: expected a file that holds only tensors and plain values, got {path}: "
+                f"{str(error).splitlines()[0]}; it is damaged, or not from nnU-Net 2.8. If it is an old file of "
+                "somebody whom you trust: nnunet-iac transfer, score, select, distance and zoo add read it with "
+                "--trust, which lets the file run any command as you"
+            ) from error
+        checkpoint = _unpickled(path, device)
+    weights = checkpoint.get("network_weights") if isinstance(checkpoint, dict) else None
+    if not isinstance(checkpoint, dict) or not isinstance(weights, dict):
         raise ValueError(
             f'checkpoint: expected an nnU-Net checkpoint with "network_weights", got something else: {path}'
+        )
+    if wrong := sorted(str(key) for key, value in weights.items() if not _is_weight(key, value)):
+        raise ValueError(
+            f"checkpoint: expected tensors only in network_weights, each with all its numbers, got others at "
+            f"{wrong[:3]} in {path}; take another checkpoint"
         )
     return checkpoint
 
@@ -121,6 +135,46 @@ def read_host(path: Path, expected: Mapping[str, torch.Tensor], device: torch.de
             "configuration"
         )
     return Host(path, weights)
+
+
+def _plain_content(path: Path, device: torch.device | str) -> Any:
+    try:
+        if zipfile.is_zipfile(path):  # not so before PyTorch 1.6
+            check_whole(path)
+        with torch.serialization.safe_globals(_safe_globals()):
+            return torch.load(path, map_location=device, weights_only=True)
+    except (pickle.UnpicklingError, PermissionError):
+        raise
+    except Exception as error:  # zipfile and torch.load raise many kinds for damaged files
+        raise _damaged(path, error) from error
+
+
+def _unpickled(path: Path, device: torch.device | str) -> Any:
+    print(
+        f"WARNING: --trust: {path} is unpickled. Whoever wrote it can run any command on this machine with your "
+        "rights; what it holds is not checked",
+        file=sys.stderr,
+        flush=True,
+    )
+    try:
+        return torch.load(path, map_location=device, weights_only=False)
+    except Exception as error:  # whatever the file raises
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> ValueError:
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return ValueError(
+        f"checkpoint: expected a whole file, got a truncated or damaged one: {path} ({reason}); copy it again, or take "
+        "another checkpoint"
+    )
+
+
+def _is_weight(key: object, value: object) -> bool:
+    """Whether it is a named tensor whose numbers are all there: an expanded one may claim any size."""
+    if not isinstance(key, str) or not isinstance(value, torch.Tensor) or value.layout != torch.strided:
+        return False
+    return value.numel() * value.element_size() <= value.untyped_storage().nbytes()
 
 
 def _few(names: Sequence[str], shown: int = 3) -> str:

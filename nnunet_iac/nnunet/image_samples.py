@@ -18,7 +18,7 @@ from nnunetv2.utilities.crossval_split import generate_crossval_split
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunet_iac.nnunet.batches import make_batch
-from nnunet_iac.nnunet.label_set import read_object
+from nnunet_iac.nnunet.label_set import read_dataset_json
 from nnunet_iac.nnunet.plans import Plans, configuration_of, plans_path, preprocessed_folder, read_plans
 from nnunet_iac.nnunet.splits import FOLDS, SPLITS, find_grouping, patient_folds, read_splits
 
@@ -126,7 +126,7 @@ def prepared_data(
             f"patch size: expected {len(planned['patch_size'])} positive numbers for {configuration} of {base.name}, "
             f"got {list(size)}"
         )
-    return PreparedData(base.name, folder, plans, configuration, read_object(path), tuple(cases), size, fold)
+    return PreparedData(base.name, folder, plans, configuration, read_dataset_json(path), tuple(cases), size, fold)
 
 
 def sample_batches(
@@ -150,9 +150,20 @@ def sample_batches(
     """
     loader = _loader(data)
     for start in range(0, count, batch_size):
-        drawn = [make_batch(loader, (seed, stream, place)) for place in range(start, min(start + batch_size, count))]
+        drawn = [_draw(data, loader, (seed, stream, place)) for place in range(start, min(start + batch_size, count))]
         images, labels = (torch.cat([torch.as_tensor(one[key]) for one in drawn]) for key in ("data", "target"))
         yield images.float(), labels[:, 0].long().clamp_min(0)
+
+
+def _draw(data: PreparedData, loader: nnUNetDataLoader, key: tuple[int, ...]) -> dict[str, Any]:
+    try:
+        return make_batch(loader, key)
+    except Exception as error:  # what nnU-Net's formats, pickle and NumPy raise for damaged files
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(
+            f"{data.folder}: expected preprocessed cases as nnU-Net writes them, got a damaged one ({reason}); "
+            "preprocess the data set again"
+        ) from error
 
 
 def _loader(data: PreparedData) -> nnUNetDataLoader:

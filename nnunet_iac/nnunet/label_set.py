@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from nnunet_iac.json_files import read_json
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ def read_label_set(path: Path) -> LabelSet:
     try:
         values = {str(name): _values(value) for name, value in content["labels"].items()}
         ending = str(content["file_ending"])
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise ValueError(
             f"{path}: expected nnU-Net's labels and file_ending, got {error!r}; restore the file"
         ) from error
@@ -61,7 +62,7 @@ def read_object(path: Path) -> dict[str, Any]:
         ValueError: if the file is not JSON or holds something else.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
     except ValueError as error:
         raise ValueError(f"{path}: expected JSON, got a damaged file ({error}); restore it") from error
     if not isinstance(content, dict):
@@ -69,5 +70,18 @@ def read_object(path: Path) -> dict[str, Any]:
     return content
 
 
+def read_dataset_json(path: Path) -> dict[str, Any]:
+    """Return the content of ``dataset.json``, whose labels are checked as :func:`read_label_set` does.
+
+    Raises:
+        ValueError: as :func:`read_label_set`.
+    """
+    read_label_set(path)
+    return read_object(path)
+
+
 def _values(value: Any) -> tuple[int, ...]:
-    return tuple(int(v) for v in value) if isinstance(value, list) else (int(value),)
+    values = tuple(value) if isinstance(value, list) else (value,)
+    if not values or not all(isinstance(v, (int, float)) and not isinstance(v, bool) and v == int(v) for v in values):
+        raise ValueError(f"expected whole numbers for each label, got {value!r}")
+    return tuple(int(v) for v in values)

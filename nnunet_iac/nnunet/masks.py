@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -15,7 +14,9 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
+from nnunet_iac.json_files import read_json
 from nnunet_iac.nnunet.label_set import LabelSet
+from nnunet_iac.nnunet.nifti_check import check_nifti
 from nnunet_iac.statistics.patients import Agreement
 from nnunet_iac.statistics.segmentation import label_agreements
 
@@ -51,6 +52,7 @@ def read_mask(path: Path) -> Mask:
     Raises:
         ValueError: if the file cannot be read or does not hold one whole number for each voxel.
     """
+    check_nifti(path)
     try:
         image = sitk.ReadImage(str(path))
     except RuntimeError as error:
@@ -134,7 +136,7 @@ def _one_number_each(values: NDArray[Any], components: int, path: Path) -> NDArr
 
 def _spacing_beside(path: Path, axes: int) -> tuple[float, ...]:
     try:
-        spacing = tuple(float(step) for step in json.loads(path.read_text(encoding="utf-8"))["spacing"])
+        spacing = tuple(float(step) for step in read_json(path)["spacing"])
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path}: expected the spacing of the image beside it, got {error!r}") from error
     if len(spacing) != axes:

@@ -6,7 +6,6 @@ folds must carry the same genotype: the first fold that gets here searches, late
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +14,7 @@ from filelock import FileLock, Timeout
 
 from nnunet_iac.atomic import write_json
 from nnunet_iac.cells.genotype import Genotype
+from nnunet_iac.json_files import read_json
 from nnunet_iac.nnunet.plans import Plans, genotype_of, read_plans, write_plans
 
 PLANS = "plans.json"
@@ -57,9 +57,9 @@ def stored_genotype(folder: Path, configuration: str) -> Genotype | None:
     path = folder / GENOTYPE
     if path.is_file():
         try:
-            record = json.loads(path.read_text(encoding="utf-8"))
+            record = read_json(path)
             return Genotype.from_dict(record[configuration])
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{GENOTYPE}: expected the genotype of {configuration} in {path} ({error!r})") from error
     plans = folder / PLANS
     return genotype_of(read_plans(plans), configuration) if plans.is_file() else None

@@ -94,6 +94,8 @@ class SourceChoice:
             ValueError: if it is of another schema.
             TypeError: if keys are missing or unknown.
         """
+        if not isinstance(record, Mapping):
+            raise ValueError(f"transfer: expected a JSON object, got {type(record).__name__}")
         if record.get("schema") != SCHEMA:
             raise ValueError(f"transfer: expected a choice of schema {SCHEMA}, got {record.get('schema')!r}")
         return cls(**{key: value for key, value in record.items() if key != "schema"})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
@@ -16,6 +17,8 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from nnunet_iac.atomic import write_text
 from nnunet_iac.cells.genotype import Genotype
 from nnunet_iac.cells.network import host_class
+from nnunet_iac.json_files import read_json
+from nnunet_iac.nnunet.plans_check import configuration_problems
 from nnunet_iac.nnunet.settings import Settings
 
 NETWORK = "nnunet_iac.cells.network.CellUNet"
@@ -41,13 +44,16 @@ def read_plans(path: Path) -> Plans:
             "Run nnUNetv2_plan_and_preprocess first, or check -p"
         )
     try:
-        plans = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        plans = read_json(path)
+    except ValueError as error:
         raise ValueError(
             f"plans: expected JSON in {path}, got a damaged file ({error}); plan the data set again"
         ) from error
     if not isinstance(plans, dict) or not isinstance(plans.get("configurations"), dict):
         raise ValueError(f'plans: expected a plans file with "configurations" in {path}, got something else')
+    for key in ("plans_name", "dataset_name"):
+        if not isinstance(plans.get(key, ""), str):
+            raise ValueError(f"plans: expected {key} to be text in {path}, got {plans[key]!r}; plan the data set again")
     return plans
 
 
@@ -60,13 +66,25 @@ def configuration_of(plans: Plans, configuration: str) -> dict[str, Any]:
     """Return a configuration with its inheritance resolved, as a copy.
 
     Raises:
-        ValueError: if there is no such configuration.
+        ValueError: if there is no such configuration, or it is not what nnU-Net writes; all faults are named.
     """
-    if configuration not in plans["configurations"]:
+    known = plans.get("configurations")
+    if not isinstance(known, dict) or configuration not in known:
         raise ValueError(
-            f"configuration: expected one of {sorted(plans['configurations'])}, got {configuration!r}; check -c"
+            f"configuration: expected one of {sorted(known) if isinstance(known, dict) else []}, got "
+            f"{configuration!r}; check -c"
         )
-    return deepcopy(PlansManager(deepcopy(plans)).get_configuration(configuration).configuration)
+    try:
+        resolved = deepcopy(PlansManager(deepcopy(plans)).get_configuration(configuration).configuration)
+        problems = configuration_problems(resolved)
+    except Exception as error:  # nnU-Net's answers to plans that it did not write
+        problems = [f"nnU-Net cannot read it ({type(error).__name__}: {error})"]
+    if problems:
+        raise ValueError(
+            f"plans: expected the configuration {configuration} as nnU-Net writes it, in {plans.get('plans_name')!r}: "
+            f"{'; '.join(problems)}; restore the plans, or plan the data set again"
+        )
+    return resolved
 
 
 def genotype_of(plans: Plans, configuration: str) -> Genotype | None:
@@ -195,9 +213,28 @@ def plans_path(folder: str | os.PathLike[str], name: str) -> Path:
     Raises:
         ValueError: if the name could not be a file of that folder.
     """
-    if not name or name != Path(name).name or name.startswith("."):
-        raise ValueError(f"plans name: expected a plain file name without folder and ending, got {name!r}")
+    if not name or name != Path(name).name or name.startswith(".") or not name.isprintable() or len(name) > 200:
+        shown = name if len(name) <= 80 else f"{name[:77]}..."
+        raise ValueError(f"plans name: expected a plain file name without folder and ending, got {shown!r}")
     return Path(folder) / f"{name}.json"
+
+
+def new_plans_path(folder: str | os.PathLike[str], name: str) -> Path:
+    """Return the path of a plans file that is to be made.
+
+    nnU-Net joins the name with others by two underscores to the name of a folder and takes it apart again, and people
+    paste it into shells: so letters, digits and single ``_ . + -`` only (our choice).
+
+    Raises:
+        ValueError: if the name has others, or more than 100 characters.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9](?:_?[A-Za-z0-9.+-])*_?", name) or len(name) > 100:
+        shown = name if len(name) <= 80 else f"{name[:77]}..."
+        raise ValueError(
+            "-o: expected a plain file name of at most 100 letters, digits, dots, pluses, dashes and single "
+            f"underscores, such as nnUNetPlans_iac, got {shown!r}"
+        )
+    return plans_path(folder, name)
 
 
 def preprocessed_folder(dataset: str) -> Path:
@@ -209,8 +246,10 @@ def preprocessed_folder(dataset: str) -> Path:
     """
     try:
         name = str(maybe_convert_to_dataset_name(dataset))
-    except RuntimeError as error:  # nnU-Net's answer to none or several data sets with this id
+    except (RuntimeError, ValueError) as error:  # nnU-Net's answers to no number, and to none or several data sets
         raise ValueError(f"-d: {str(error).splitlines()[0]}") from error
+    if name != Path(name).name or not name.isprintable() or len(name) > 200:
+        raise ValueError(f"-d: expected the number or the plain name of a data set, got {name[:80]!r}")
     folder = os.environ.get("nnUNet_preprocessed")
     if not folder:
         raise FileNotFoundError(

@@ -98,6 +98,8 @@ def find_arms(arguments: Sequence[str], names: Sequence[str] | None = None) -> t
         raise ValueError(f"folders: expected a control and at least one other, got {list(arguments)}")
     if names is not None and (len(names) != len(arguments) or len(set(names)) < len(names)):
         raise ValueError(f"--names: expected {len(arguments)} different names, one for each folder, got {list(names)}")
+    if strange := [name for name in names or () if not name.isprintable() or not name.strip()]:
+        raise ValueError(f"--names: expected text in one line without control characters, got {strange}")
     runs = [tuple(Predictions.at(Path(part)) for part in _parts(argument)) for argument in arguments]
     return tuple(Arm(name, of_arm) for name, of_arm in zip(names or _default_names(runs), runs, strict=True))
 

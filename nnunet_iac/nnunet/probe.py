@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 import torch
 
 from nnunet_iac.atomic import write_json
+from nnunet_iac.nnunet.label_set import read_object
 from nnunet_iac.nnunet.model_folder import locked
 from nnunet_iac.nnunet.probe_plan import Probe
 from nnunet_iac.nnunet.probe_trainer import ProbeArm, ProbeTraining
@@ -67,7 +68,7 @@ def _settle(probe: Probe) -> None:
     if not path.is_file():
         write_json(path, setup)
         return
-    before = json.loads(path.read_text(encoding="utf-8"))
+    before = read_object(path)
     setup = json.loads(json.dumps(setup))
     different = [key for key in sorted({*before, *setup}) if before.get(key) != setup.get(key)]
     if different:
@@ -78,4 +79,4 @@ def _settle(probe: Probe) -> None:
 
 
 def _seconds(job: ProbeTraining) -> float:
-    return float(json.loads((job.folder / FINISHED).read_text(encoding="utf-8"))["seconds"])
+    return float(read_object(job.folder / FINISHED)["seconds"])

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from nnunet_iac.nnunet.host_source import find_host_source
+from nnunet_iac.nnunet.label_set import read_object
 from nnunet_iac.nnunet.plans import Plans, configuration_of, derive, genotype_of, plans_path, read_plans
 from nnunet_iac.nnunet.probe_trainer import CASES, ProbeArm, ProbeTraining, fold_cases
 from nnunet_iac.nnunet.settings import Settings
@@ -177,7 +177,7 @@ def plan_probe(
     if configuration_of(plans, configuration).get("previous_stage") is not None:
         raise NotImplementedError(f"-c: expected a configuration that is no second stage of a cascade: {configuration}")
     checkpoint = _find_host(host, plans, configuration, fold)
-    dataset_json = json.loads((preprocessed / "dataset.json").read_text(encoding="utf-8"))
+    dataset_json = read_object(preprocessed / "dataset.json")
     cases, grouping = fold_cases(plans, configuration, fold, dataset_json)
     training, held_out = split_patients(cases, grouping, fraction=budget.share, seed=HELD_OUT_SEED)
     return Probe(

@@ -22,6 +22,7 @@ from nnunet_iac.metaspace.relatives import find_nearness, near_text
 from nnunet_iac.metaspace.settings import FitSettings
 from nnunet_iac.metaspace.task import Task
 from nnunet_iac.nnunet.candidate_training import CandidateTraining, Judgement, best_candidate
+from nnunet_iac.nnunet.label_set import read_object
 from nnunet_iac.nnunet.model_folder import RECORD
 from nnunet_iac.nnunet.plans import Plans, configuration_of, derive, write_plans
 from nnunet_iac.nnunet.retrieval_target import Target
@@ -224,7 +225,7 @@ def _agree_on_trainings(target: Target, request: Request, made: Mapping[int, _Ma
     }
     if not path.is_file():
         write_json(path, wanted)
-    elif json.loads(path.read_text(encoding="utf-8")) != json.loads(json.dumps(wanted)):
+    elif read_object(path) != json.loads(json.dumps(wanted)):
         raise ValueError(
             f"-o: expected the trainings of these candidates in {target.folder}, found those of others; give "
             "--overwrite, or another name"
@@ -234,7 +235,7 @@ def _agree_on_trainings(target: Target, request: Request, made: Mapping[int, _Ma
 def agrees_on_trainings(folder: Path, fold: int | str) -> bool:
     """Return whether the short trainings in a folder, if there are any, are those of a fold."""
     path = folder / CANDIDATES
-    return not path.is_file() or json.loads(path.read_text(encoding="utf-8")).get("fold") == fold
+    return not path.is_file() or read_object(path).get("fold") == fold
 
 
 def remove_trainings(folder: Path) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
+from nnunet_iac.json_files import read_json
 from nnunet_iac.nnunet.hosts import read_checkpoint, results_folder
 from nnunet_iac.nnunet.model_folder import RECORD
 from nnunet_iac.nnunet.plans import DERIVED_FROM, Plans
@@ -108,7 +108,7 @@ def read_record(folder: Path) -> dict[str, Any]:
     """
     path = folder / RECORD
     try:
-        record = dict(json.loads(path.read_text(encoding="utf-8")))
+        record = dict(read_json(path))
         version, _ = record["schema"], (record["outlier"], record["why"], record["fold"])
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(

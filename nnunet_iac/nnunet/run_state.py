@@ -15,6 +15,8 @@ import torch
 from filelock import FileLock, Timeout
 
 from nnunet_iac.atomic import replacing
+from nnunet_iac.json_files import parse_json
+from nnunet_iac.search.whole_files import check_whole
 
 LOCK = "run.lock"
 
@@ -79,9 +81,10 @@ def read_state(
     if not path.is_file():
         return None
     try:
+        check_whole(path)
         state = dict(torch.load(path, map_location=device, weights_only=True))
-        version, known = state["schema"], json.loads(state["identity"])
-    except Exception as error:  # torch.load raises many kinds for damaged files
+        version, known = state["schema"], parse_json(state["identity"])
+    except Exception as error:  # zipfile and torch.load raise many kinds for damaged files
         raise damaged(path, error, remedy) from error
     if version != SCHEMA:
         raise ValueError(f"{path}: expected version {SCHEMA} of the state, got {version}; {remedy}")

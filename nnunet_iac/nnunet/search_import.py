@@ -6,8 +6,6 @@ Everything but a frozen host stands in ``search_state.pt``, which a search leave
 
 from __future__ import annotations
 
-import pickle
-import zipfile
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -30,7 +28,7 @@ from nnunet_iac.nnunet.weight_source import sha256_of
 from nnunet_iac.nnunet.weights import WeightTarget, weight_target
 from nnunet_iac.nnunet.zoo_network import empty_network
 from nnunet_iac.search.search import STATE
-from nnunet_iac.search.state import SCHEMA
+from nnunet_iac.search.state import read_content
 from nnunet_iac.zoo.entry import Description
 
 KIND = "search supernet"
@@ -128,18 +126,16 @@ def _read_state(path: Path) -> dict[str, Any]:
             f"search: expected {STATE} in {path.parent}, found none; give the folder of the fold that searched (the "
             "other folds of a model take its genotype)"
         )
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        schema, identity = state["schema"], state["identity"]
-    except (RuntimeError, OSError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile, KeyError, TypeError) as error:
-        raise ValueError(f"search: expected the state of a search in {path}, got a damaged file ({error!r})") from error
-    missing = sorted({*PLAN, "cell", "partial_channels", "host", "epochs", "perturbation"} - set(identity))
-    if schema != SCHEMA or missing:
+    state = read_content(path)
+    identity = state.get("identity")
+    known = set(identity) if isinstance(identity, dict) else set()
+    missing = sorted({*PLAN, "cell", "partial_channels", "host", "epochs", "perturbation"} - known)
+    if missing:
         raise ValueError(
-            f"search: expected a state of schema {SCHEMA}, got {schema} without {missing} in {path}; it was written by "
+            f"search: expected a state with its whole identity, got one without {missing} in {path}; it was written by "
             "another version of nnunet-iac: search again"
         )
-    return dict(state)
+    return state
 
 
 def _target(fold: Path) -> tuple[WeightTarget, str]:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
+from nnunet_iac.json_files import parse_json
 from nnunet_iac.search.smoothing import SMALLEST
 
 Check = tuple[Callable[[Any], bool], str]
@@ -261,8 +262,8 @@ def setting_names() -> list[str]:
 
 def _value(text: str) -> Any:
     try:
-        return json.loads(text)
-    except json.JSONDecodeError:
+        return parse_json(text)
+    except ValueError:
         return text
 
 

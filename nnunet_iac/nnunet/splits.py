@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -12,6 +11,7 @@ from pathlib import Path
 from nnunetv2.utilities.crossval_split import generate_crossval_split
 
 from nnunet_iac.atomic import write_json
+from nnunet_iac.json_files import read_json
 
 GROUPS = "patient_groups.json"
 SPLITS = "splits_final.json"
@@ -145,8 +145,8 @@ def torn_patients(split: Mapping[str, Sequence[str]], grouping: Grouping) -> lis
 
 def _read_groups(path: Path, cases: Sequence[str]) -> dict[str, str]:
     try:
-        groups = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        groups = read_json(path)
+    except ValueError as error:
         raise ValueError(f"{GROUPS}: expected JSON in {path} ({error})") from error
     if not isinstance(groups, dict) or not all(_is_list_of_names(members) for members in groups.values()):
         raise ValueError(f"{GROUPS}: expected an object patient -> list of cases in {path}, got something else")
@@ -183,8 +183,8 @@ def read_splits(path: Path) -> list[dict[str, list[str]]]:
         ValueError: if the file is damaged.
     """
     try:
-        splits = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        splits = read_json(path)
+    except ValueError as error:
         raise ValueError(f"{SPLITS}: expected JSON in {path} ({error}); delete it to get a new split") from error
     if not isinstance(splits, list) or not all(_is_fold(fold) for fold in splits):
         raise ValueError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from nnunet_iac.cells.mixed import MixedCells
 from nnunet_iac.cells.transfer_report import TransferReport
 from nnunet_iac.cells.warm_start import start_architecture, transfer_cells
 from nnunet_iac.cells.weight_transfer import Interface, transfer_weights
+from nnunet_iac.json_files import read_json
 from nnunet_iac.nnunet.cell_start import CellStart
 from nnunet_iac.nnunet.dataset_features import region_features
 from nnunet_iac.nnunet.image_samples import PreparedData
@@ -194,7 +194,7 @@ def stored_choice(fold: Path) -> SourceChoice | None:
     if not path.is_file():
         return None
     try:
-        return SourceChoice.from_dict(json.loads(path.read_text(encoding="utf-8")))
+        return SourceChoice.from_dict(read_json(path))
     except (ValueError, TypeError, AttributeError) as error:
         raise ValueError(
             f"{CHOICE}: expected the choice of a run, got a damaged file {path} ({error}); remove it to choose again"

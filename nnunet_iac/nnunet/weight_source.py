@@ -62,23 +62,27 @@ class WeightSource:
         }
 
 
-def read_weight_source(path: Path, plans: Path | None = None, configuration: str | None = None) -> WeightSource:
+def read_weight_source(
+    path: Path, plans: Path | None = None, configuration: str | None = None, *, trust: bool = False
+) -> WeightSource:
     """Read a checkpoint of nnU-Net without running code from it.
 
     Args:
         path: the checkpoint.
         plans: plans file of a checkpoint that carries none; ``dataset.json`` is read beside it if it is there.
         configuration: of these plans (default: the one that the checkpoint names).
+        trust: see :func:`nnunet_iac.nnunet.hosts.read_checkpoint`.
 
     Raises:
         FileNotFoundError: if a file is missing.
         ValueError: if the checkpoint is damaged, foreign, without plans, not that of a stock host (with or without
             cells), does not fit its plans, or holds NaN or Inf.
     """
-    checkpoint = read_checkpoint(path)
+    checkpoint = read_checkpoint(path, trust=trust)
     known = checkpoint.get("init_args")
     known = known if isinstance(known, dict) else {}
-    configuration = configuration or known.get("configuration")
+    carried = known.get("configuration")
+    configuration = configuration or (carried if isinstance(carried, str) else None)
     found, dataset = known.get("plans"), known.get("dataset_json")
     if plans is not None:
         found, beside = read_plans(plans), plans.with_name("dataset.json")
@@ -131,10 +135,9 @@ def _module(argument: str, name: Any) -> type[nn.Module] | None:
 def _architecture(plans: Plans, configuration: str, path: Path) -> dict[str, Any]:
     try:
         return dict(configuration_of(plans, configuration)["architecture"])
-    except (KeyError, TypeError, AttributeError, RuntimeError) as error:
+    except ValueError as error:
         raise ValueError(
-            f"plans: expected those of nnU-Net for {configuration!r} of {path.name}, got damaged ones ({error!r}); "
-            "give --source-plans"
+            f"{error}; these are the plans of {path.name}, others are given with --source-plans"
         ) from error
 
 
@@ -148,7 +151,7 @@ def _check(
     try:
         reader, head = _ends(weights, architecture)
         expected = unique_tensors(empty_host(architecture, reader.shape[1], head.shape[0]))
-    except (KeyError, TypeError, AttributeError, AssertionError, IndexError, StopIteration) as error:
+    except (KeyError, TypeError, AttributeError, AssertionError, IndexError, StopIteration, RuntimeError) as error:
         raise ValueError(
             f"checkpoint: expected the network of its plans, found none such in {path} ({error!r}); "
             "give a checkpoint of nnU-Net, or transfer it with --source-plans if those inside are not its own"

@@ -62,7 +62,7 @@ def folds_of(folder: Path) -> list[Path]:
     return folds
 
 
-def read_fold(fold: Path, *, name: str | None = None, licence: str | None = None) -> FoldWeights:
+def read_fold(fold: Path, *, name: str | None = None, licence: str | None = None, trust: bool = False) -> FoldWeights:
     """Read the folder of a fold that any trainer of nnU-Net wrote, stock or ours.
 
     Plans and ``dataset.json`` are those that the checkpoint carries, else the model folder's.
@@ -71,18 +71,19 @@ def read_fold(fold: Path, *, name: str | None = None, licence: str | None = None
         fold: the folder; ``plans.json`` and ``dataset.json`` are looked for in its parent.
         name: of the entry (default: data set, model folder and fold, as nnU-Net names them).
         licence: of the weights.
+        trust: see :func:`nnunet_iac.nnunet.hosts.read_checkpoint`.
 
     Raises:
         FileNotFoundError: if there is no checkpoint, or nothing says what its plans are.
         ValueError: if a file is damaged, or the network is neither a stock host nor one of ours around it.
     """
     path = next((fold / file for file in CHECKPOINTS if (fold / file).is_file()), fold / FINAL)
-    checkpoint = read_checkpoint(path)
+    checkpoint = read_checkpoint(path, trust=trust)
     known = checkpoint.get("init_args")
     known = known if isinstance(known, dict) else {}
     beside = fold.parent / PLANS
     plans = None if isinstance(known.get("plans"), dict) else beside
-    source = read_weight_source(path, plans, known.get("configuration") or _configuration(fold))
+    source = read_weight_source(path, plans, known.get("configuration") or _configuration(fold), trust=trust)
     dataset = known.get("dataset_json") or _object(fold.parent / "dataset.json")
     trainer = str(checkpoint.get("trainer_name") or fold.parent.name.split("__")[0])
     number = str(known.get("fold", fold.name.removeprefix("fold_")))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from nnunet_iac.json_files import read_json
 
 SCHEMA = 1
 """Version of the artefacts of a search that this package reads."""
@@ -19,7 +20,7 @@ def read_object(path: Path) -> dict[str, Any]:
         OSError: from the file system.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
     except ValueError as error:
         raise ValueError(
             f"{path}: expected a JSON object, got a file that does not parse ({error}); "

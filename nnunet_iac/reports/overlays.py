@@ -7,7 +7,6 @@ Works on files as nnU-Net reads and writes them (everything that SimpleITK reads
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
 from nnunet_iac.atomic import write_bytes
+from nnunet_iac.json_files import read_json
 from nnunet_iac.reports.canvas import new_figure, png_bytes, title_axes
 
 COLOURS = ("#56b4e9", "#f0e442", "#e8590c", "#2bd4a4", "#e08fd0", "#7f8cff", "#c0eb75", "#ff8787")
@@ -61,7 +61,7 @@ def read_classes(dataset_json: Path) -> dict[str, tuple[int, ...]]:
         FileNotFoundError: if the file is missing.
         ValueError: if it is not the dataset.json of an nnU-Net data set.
     """
-    record = json.loads(dataset_json.read_text(encoding="utf-8"))
+    record = read_json(dataset_json)
     labels = record.get("labels") if isinstance(record, dict) else None
     if not isinstance(labels, dict) or not labels:
         raise ValueError(f'{dataset_json}: expected "labels" that name classes, got {labels!r}; is it nnU-Net\'s file?')
@@ -183,7 +183,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _read_folder(args: argparse.Namespace) -> list[Overlay]:
     classes = read_classes(args.dataset)
-    ending = json.loads(args.dataset.read_text(encoding="utf-8"))["file_ending"]
+    ending = read_json(args.dataset)["file_ending"]
     cases = sorted(path.name[: -len(ending)] for path in args.predictions.glob(f"*{ending}"))
     if not cases:
         raise FileNotFoundError(f"{args.predictions}: expected predictions *{ending}, found none")

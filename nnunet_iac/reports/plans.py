@@ -62,10 +62,10 @@ def read_plans(model: Path, configuration: str | None) -> PlansFacts:
     if not path.is_file():
         return PlansFacts()
     plans = read_object(path)
-    resolved = _configuration(plans.get("configurations"), configuration)
-    architecture = resolved.get("architecture") or {}
-    genotype = (architecture.get("arch_kwargs") or {}).get("genotype")
     try:
+        resolved = _configuration(plans.get("configurations"), configuration)
+        architecture = resolved.get("architecture") or {}
+        genotype = (architecture.get("arch_kwargs") or {}).get("genotype")
         return PlansFacts(
             network_class=architecture.get("network_class_name"),
             genotype=None if genotype is None else Genotype.from_dict(genotype),
@@ -74,6 +74,11 @@ def read_plans(model: Path, configuration: str | None) -> PlansFacts:
         )
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
+    except (AttributeError, TypeError) as error:
+        raise ValueError(
+            f"{path}: expected configurations with architecture and settings as nnU-Net writes them ({error}); restore "
+            "the file"
+        ) from error
 
 
 def is_ours(model: Path) -> bool:

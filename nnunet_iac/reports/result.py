@@ -92,7 +92,7 @@ def read_result(path: Path) -> SearchResult:
             architecture_cases=_count(record.get("architecture_cases")),
             patients=record.get("patients"),
         )
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"{path}: {error}") from error
 
 

@@ -6,7 +6,6 @@ A search that was resumed writes some epochs again: a line replaces all earlier 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnunet_iac.cells.genotype import OPERATIONS, edges_of
+from nnunet_iac.json_files import parse_json
 from nnunet_iac.reports.documents import check_keys, check_schema
 
 FILE_NAME = "search.jsonl"
@@ -117,7 +117,7 @@ def read_trace(path: Path) -> SearchTrace | None:
 
 def _parsed(line: str) -> dict[str, Any] | None:
     try:
-        record = json.loads(line)
+        record = parse_json(line)
     except ValueError:
         return None
     return record if isinstance(record, dict) else None
@@ -132,8 +132,11 @@ def _check_line(record: Mapping[str, Any], where: str, first: Mapping[str, Any])
     check_schema(record, where)
     check_keys(record, _KEYS, where)
     remedy = "the file is damaged or of another version of nnunet-iac: restore it, or search again"
-    if isinstance(record["epoch"], bool) or not isinstance(record["epoch"], int):
-        raise ValueError(f"{where}: epoch: expected an integer, got {record['epoch']!r}; {remedy}")
+    for key in _SCALARS:
+        if not _is_scalar(record[key], key):
+            raise ValueError(f"{where}: {key}: expected a number, got {record[key]!r}; {remedy}")
+    if not isinstance(record["pruned"], list):
+        raise ValueError(f"{where}: pruned: expected a list, got {record['pruned']!r}; {remedy}")
     shape = np.shape(_array(first, "probabilities", where))
     if len(shape) != 3 or shape[2] != len(OPERATIONS) or _nodes_of(shape[1]) is None:
         raise ValueError(
@@ -147,6 +150,19 @@ def _check_line(record: Mapping[str, Any], where: str, first: Mapping[str, Any])
     for entry in record["pruned"]:
         if not _is_pruned_entry(entry, shape):
             raise ValueError(f"{where}: pruned: expected [cell, edge, operation name], got {entry!r}; {remedy}")
+
+
+def _is_scalar(value: Any, key: str) -> bool:
+    if isinstance(value, bool):
+        return False
+    if key in ("epoch", "active_operations"):
+        return isinstance(value, int) and 0 <= value < 1 << 31
+    # JSON knows no NaN, Python's does: a loss that was not finite is a fact of the search. Warm-up has no arch_loss.
+    return (
+        (isinstance(value, (int, float)) and -1e300 < value < 1e300)
+        or value != value
+        or (value is None and key == "arch_loss")
+    )
 
 
 def _array(record: Mapping[str, Any], key: str, where: str) -> NDArray[np.float64]:

@@ -65,7 +65,7 @@ def read_validation(path: Path) -> Validation:
     try:
         dice = {_case_name(case): _dice_of(case) for case in record["metric_per_case"]}
         return Validation(path, float(record["foreground_mean"]["Dice"]), dice)
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(
             f"{path}: expected foreground_mean.Dice and metric_per_case[].metrics[class].Dice as nnU-Net 2 writes "
             f"them, got {type(error).__name__} {error}; validate again with nnUNetv2_train … --val"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
-import zipfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ import torch
 
 from nnunet_iac.atomic import replacing
 from nnunet_iac.search.stability import StabilityState
+from nnunet_iac.search.whole_files import check_whole
 
 SCHEMA = 2
 
@@ -38,20 +37,12 @@ def load_state(path: Path, identity: dict[str, Any]) -> dict[str, Any]:
         FileNotFoundError: if there is no such file.
         ValueError: if the file is damaged, of another schema version, or of another search; it is left as it is.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"search state: expected the file {path}, found none; start the search without --c")
-    try:
-        _check_sums(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile, KeyError) as error:
-        raise ValueError(
-            f"search state: expected a whole file, got a damaged one at {path} ({error}); "
-            "move it away and start the search again without --c"
-        ) from error
-    if not isinstance(content, dict) or content.get("schema") != SCHEMA:
-        found = content.get("schema") if isinstance(content, dict) else type(content).__name__
-        raise ValueError(f"search state: expected schema {SCHEMA}, got {found} in {path}; search again without --c")
+    content = read_content(path)
     recorded = content.get("identity", {})
+    if not isinstance(recorded, dict):
+        raise ValueError(
+            f"search state: expected an identity that is a record, got {recorded!r} in {path}; search again without --c"
+        )
     different = sorted(k for k in {*recorded, *identity} if recorded.get(k) != identity.get(k))
     if different:
         changes = ", ".join(f"{k}: was {recorded.get(k)!r}, is {identity.get(k)!r}" for k in different)
@@ -59,6 +50,30 @@ def load_state(path: Path, identity: dict[str, Any]) -> dict[str, Any]:
             f"search state: expected the search that is in {path}, but this one differs ({changes}); "
             "restore the settings, or start the search again without --c"
         )
+    return content
+
+
+def read_content(path: Path) -> dict[str, Any]:
+    """Read the state of any search, without running code from it.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if the file is damaged or of another schema version; it is left as it is.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"search state: expected the file {path}, found none; start the search without --c")
+    try:
+        check_whole(path)
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # zipfile and torch.load raise many kinds for damaged files
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(
+            f"search state: expected a whole file, got a damaged one at {path} ({reason}); "
+            "move it away and start the search again without --c"
+        ) from error
+    if not isinstance(content, dict) or content.get("schema") != SCHEMA:
+        found = content.get("schema") if isinstance(content, dict) else type(content).__name__
+        raise ValueError(f"search state: expected schema {SCHEMA}, got {found} in {path}; search again without --c")
     return content
 
 
@@ -70,10 +85,3 @@ def pack_stability(state: StabilityState) -> dict[str, Any]:
 def unpack_stability(content: dict[str, Any]) -> StabilityState:
     """Return the rule's memory from :func:`pack_stability`."""
     return StabilityState(**content)
-
-
-def _check_sums(path: Path) -> None:
-    # torch.load checks no sums, and meets a truncated file with an OSError that names neither file nor cause.
-    with zipfile.ZipFile(path) as archive:
-        if (entry := archive.testzip()) is not None:
-            raise zipfile.BadZipFile(f"checksum of {entry}")

@@ -13,6 +13,7 @@ import torch
 
 from nnunet_iac.atomic import write_text
 from nnunet_iac.cells.genotype import OPERATIONS
+from nnunet_iac.json_files import parse_json
 from nnunet_iac.search.stability import Decision
 
 SCHEMA = 1
@@ -97,11 +98,11 @@ def truncate_records(path: Path, epochs: int) -> None:
     if not path.is_file():
         return
     kept = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
-            if json.loads(line)["epoch"] < epochs:
+            if parse_json(line)["epoch"] < epochs:
                 kept.append(line)
-        except (json.JSONDecodeError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError):
             continue
     write_text(path, "".join(line + "\n" for line in kept))
 

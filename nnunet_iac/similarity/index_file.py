@@ -6,7 +6,6 @@ Nothing is pickled or unpickled, so that a file from elsewhere cannot run code.
 from __future__ import annotations
 
 import os
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -72,15 +71,21 @@ def load_index(path: str | os.PathLike[str]) -> SourceIndex:
     try:
         with np.load(file, allow_pickle=False) as archive:
             arrays = dict(archive)
-    except (ValueError, zipfile.BadZipFile, EOFError, OSError, TypeError, AttributeError) as error:
+    except Exception as error:  # zipfile and NumPy raise many kinds for damaged files
         raise ValueError(f"path: expected an index of sources, got {file}, which cannot be read: {error}") from error
     version = arrays.get("schema")
-    if version is None or int(version) != SCHEMA:
+    if version is None or version.ndim or version.dtype.kind != "i" or int(version) != SCHEMA:
         raise ValueError(f"path: expected an index of version {SCHEMA}, got {version} in {file}; build it again")
     missing = sorted({*ARRAYS, *NUMBERS} - arrays.keys())
     if missing:
         raise ValueError(f"path: expected an index of sources, got {file} without {', '.join(missing)}; build it again")
-    return _restored(arrays)
+    try:
+        return _restored(arrays)
+    except Exception as error:  # NumPy raises many kinds for arrays that do not fit together
+        reason = str(error) or type(error).__name__
+        raise ValueError(
+            f"path: expected arrays of an index that fit together, got others in {file} ({reason}); build it again"
+        ) from error
 
 
 def _restored(arrays: Mapping[str, Any]) -> SourceIndex:

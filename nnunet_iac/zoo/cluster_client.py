@@ -9,7 +9,6 @@ machine.
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -18,6 +17,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from nnunet_iac.json_files import read_json
 from nnunet_iac.zoo.cluster_worker import dask_setup
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ def _address_in(path: Path) -> str:
             f"--scheduler-file: expected the file that dask scheduler --scheduler-file writes, {path} is none"
         )
     try:
-        return str(json.loads(path.read_text(encoding="utf-8"))["address"])
+        return str(read_json(path)["address"])
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(
             f"--scheduler-file: expected the address of a scheduler in it, {path} has none ({error!r}); it is the file "

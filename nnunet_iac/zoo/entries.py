@@ -8,6 +8,7 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from nnunet_iac.json_files import parse_json
 from nnunet_iac.zoo.entry import Entry
 
 COLUMNS = (
@@ -97,7 +98,7 @@ def parse(row: Sequence[object]) -> Entry:
     try:
         if not isinstance(record, str) or _digest(record) != digest:
             raise ValueError("its digest does not fit")
-        entry = Entry.from_dict(json.loads(record))
+        entry = Entry.from_dict(parse_json(record))
         if tuple(row)[:-2] != _row(entry)[:-2]:
             raise ValueError("its columns do not fit its record")
     except (ValueError, TypeError, KeyError) as error:

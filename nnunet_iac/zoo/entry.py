@@ -86,7 +86,7 @@ class Description:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        problems = [*_text_problems(self), *_shape_problems(self), *_score_problems(self)]
+        problems = [*_text_problems(self), *(_list_problems(self) or [*_shape_problems(self), *_score_problems(self)])]
         if problems:
             raise ValueError("entry: " + "; ".join(problems))
         for name, kind in (("labels", str), ("channels", str), ("spacing", float), ("patch_size", int)):
@@ -194,13 +194,19 @@ def entry_of(description: Description, *, weights: str, weights_bytes: int, para
     )
 
 
+def _list_problems(entry: Description) -> list[str]:
+    return [
+        f"{name}: expected a list, got {getattr(entry, name)!r}"
+        for name in ("labels", "channels", "spacing", "patch_size", "scores")
+        if not isinstance(getattr(entry, name), (list, tuple) if name == "scores" else (list, tuple, str))
+    ]
+
+
 def _text_problems(entry: Description) -> list[str]:
     problems = [
-        f"{name}: expected text, got {getattr(entry, name)!r}"
-        for name in _TEXTS
-        if not isinstance(getattr(entry, name), str) or not getattr(entry, name).strip()
+        f"{name}: expected text, got {getattr(entry, name)!r}" for name in _TEXTS if not _is_line(getattr(entry, name))
     ]
-    if entry.licence is not None and not (isinstance(entry.licence, str) and entry.licence.strip()):
+    if entry.licence is not None and not _is_line(entry.licence):
         problems.append(f"licence: expected text or None, got {entry.licence!r}")
     if not isinstance(entry.regions, bool):
         problems.append(f"regions: expected true or false, got {entry.regions!r}")
@@ -228,6 +234,11 @@ def _score_problems(entry: Description) -> list[str]:
         for score in entry.scores
         if not (score.metric and score.measured_on and _is_finite(score.value))
     ]
+
+
+def _is_line(value: object) -> bool:
+    """Whether it is text that is not blank, in one line and without what a terminal would act on."""
+    return isinstance(value, str) and bool(value.strip()) and value.isprintable()
 
 
 def _is_count(value: object) -> bool:

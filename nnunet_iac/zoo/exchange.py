@@ -76,7 +76,9 @@ def import_zoo(
         ValueError: if it is damaged, not what a zoo exports, or of a newer schema, or ``folder`` holds other things.
     """
     with _opened(source) as other:
-        chosen_entries(other, starts)  # nothing is made for a zoo or an id that is not there
+        chosen = chosen_entries(other, starts)  # nothing is made for a zoo or an id that is not there
+        if chosen and not (Path(folder) / FILE).is_file():
+            other.read_weights_file(chosen[0])  # nor for one whose weights are damaged
         return copy_entries(other, Zoo.create(folder), starts, replace=replace)
 
 

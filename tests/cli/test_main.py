@@ -46,11 +46,23 @@ def test_debug_shows_the_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
         main(["--debug", "trainers"])
 
 
-def test_a_bug_is_not_dressed_up_as_a_mistake_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
-    fail_with(monkeypatch, ZeroDivisionError())
+def test_a_bug_is_not_dressed_up_as_a_mistake_of_the_user(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fail_with(monkeypatch, ZeroDivisionError("by\nzero"))
 
+    assert main(["trainers"]) == 3
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "ZeroDivisionError: by zero; this is a defect" in said and "--debug" in said
     with pytest.raises(ZeroDivisionError):
-        main(["trainers"])
+        main(["--debug", "trainers"])
+
+
+def test_an_interruption_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    fail_with(monkeypatch, KeyboardInterrupt())
+
+    assert main(["trainers"]) == 130
+    assert capsys.readouterr().err == "\nnnunet-iac trainers: interrupted\n"
 
 
 def test_debug_and_plain_errors_of_the_real_command(planned: Folders) -> None:
@@ -74,7 +86,7 @@ def test_building_the_parser_imports_no_heavy_library() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def fail_with(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+def fail_with(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     class Failing:
         HELP = "fails"
         add_arguments = staticmethod(lambda parser: None)

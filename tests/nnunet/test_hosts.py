@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,50 @@ class TestReading:
 
         torch.load(path, weights_only=False)
         assert (tmp_path / "run").exists(), "the file must be one that does run its command elsewhere"
+
+    def test_with_trust_it_is_read_after_a_warning_that_says_what_that_means(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        path = save(tmp_path / "old.pth", more=Command(tmp_path / "run"))
+        with pytest.raises(ValueError, match="--trust, which lets the file run any command as you"):
+            read_checkpoint(path)
+        assert not (tmp_path / "run").exists()
+
+        checkpoint = read_checkpoint(path, trust=True)
+
+        assert (tmp_path / "run").exists() and set(checkpoint["network_weights"]) == set(WEIGHTS)
+        assert "can run any command on this machine with your rights" in capsys.readouterr().err
+
+    def test_trust_does_not_unpickle_a_file_that_needs_none(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        read_checkpoint(save(tmp_path / "new.pth"), trust=True)
+
+        assert capsys.readouterr().err == ""
+
+    def test_a_flipped_bit_in_the_numbers_is_noticed(self, tmp_path: Path) -> None:
+        path = save(tmp_path / "a.pth")
+        content = path.read_bytes()
+        place = content.index(next(iter(WEIGHTS.values())).numpy().tobytes())
+        path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+        torch.load(path, weights_only=True)  # which notices nothing
+
+        with pytest.raises(ValueError, match=r"damaged one: .*a\.pth \(the checksum of"):
+            read_checkpoint(path)
+
+    def test_a_file_that_would_unpack_to_more_than_it_is_long_is_not_unpacked(self, tmp_path: Path) -> None:
+        path = save(tmp_path / "a.pth")
+        with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("archive/data/9", bytes(1 << 22))
+
+        with pytest.raises(ValueError, match="would unpack to more than its"):
+            read_checkpoint(path)
+
+    def test_a_tensor_that_claims_more_numbers_than_it_has_is_refused(self, tmp_path: Path) -> None:
+        path = save(tmp_path / "a.pth", {"w": torch.ones(1).expand(1 << 40)})
+
+        with pytest.raises(ValueError, match=r"each with all its numbers, got others at \['w'\]"):
+            read_checkpoint(path)
 
     @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9, 0.99])
     def test_a_truncated_file_is_named(self, tmp_path: Path, share: float) -> None:

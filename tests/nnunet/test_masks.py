@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 
@@ -100,7 +101,7 @@ def test_a_mask_that_does_not_fit_is_refused(
 def test_a_damaged_file_is_named(pair: tuple[Path, Path]) -> None:
     pair[1].write_bytes(pair[1].read_bytes()[:40])
 
-    with pytest.raises(ValueError, match=r"reference\.nii\.gz: expected an image that SimpleITK reads"):
+    with pytest.raises(ValueError, match=r"reference\.nii\.gz: expected a NIfTI file, got a damaged one"):
         measure(*pair, LABELS)
 
 
@@ -116,3 +117,33 @@ def test_a_bad_spacing_beside_a_tiff_is_named(tmp_path: Path, content: object) -
 def test_no_process_measures_nothing() -> None:
     with pytest.raises(ValueError, match="-np: expected at least one process, got 0"):
         list(measure_all([], LABELS, 0))
+
+
+class TestWhatSimpleITKReadsAsBackground:
+    """It takes missing voxels, NaN and Inf for 0 in silence; each of these was measured as a small mask before."""
+
+    def test_missing_voxels_are_noticed(self, tmp_path: Path) -> None:
+        path = tmp_path / "a.nii.gz"
+        write_mask(path, labels())
+        path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes())[:1000]))
+
+        with pytest.raises(ValueError, match=r"a\.nii\.gz: expected 2400 bytes, as its header says, got fewer"):
+            read_mask(path)
+
+    @pytest.mark.parametrize("value", [float("nan"), float("inf")])
+    def test_numbers_that_are_not_finite_are_noticed(self, tmp_path: Path, value: float) -> None:
+        path = tmp_path / "a.nii.gz"
+        write_mask(path, np.where(labels() > 1, value, labels()).astype(np.float32))
+
+        with pytest.raises(ValueError, match=r"a\.nii\.gz: expected finite numbers, got NaN or Inf"):
+            read_mask(path)
+
+    @pytest.mark.parametrize("ending", [".nii", ".nii.gz"])
+    def test_a_whole_file_passes_also_in_several_parts(self, tmp_path: Path, ending: str) -> None:
+        path = tmp_path / f"a{ending}"
+        write_mask(path, labels().astype(np.float32))
+        if ending == ".nii.gz":  # as bgzip writes it, whose last part has another length
+            content = gzip.decompress(path.read_bytes())
+            path.write_bytes(gzip.compress(content[:999]) + gzip.compress(content[999:]))
+
+        assert (read_mask(path).labels == labels()).all()

@@ -106,13 +106,13 @@ class TestBadInput:
     def test_a_damaged_state_is_named(self, fold: Path) -> None:
         path = fold / "search_state.pt"
         path.write_bytes(path.read_bytes()[:1000])
-        with pytest.raises(ValueError, match=r"expected the state of a search in .*search_state\.pt, got a damaged"):
+        with pytest.raises(ValueError, match=r"expected a whole file, got a damaged one at .*search_state\.pt"):
             read_search(fold)
 
     def test_a_state_of_another_version_is_named(self, fold: Path) -> None:
         path = fold / "search_state.pt"
         torch.save({**torch.load(path, weights_only=True), "schema": 1}, path)
-        with pytest.raises(ValueError, match="expected a state of schema 2, got 1"):
+        with pytest.raises(ValueError, match="expected schema 2, got 1"):
             read_search(fold)
 
     def test_plans_of_another_network_are_named(self, fold: Path) -> None:

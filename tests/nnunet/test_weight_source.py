@@ -105,7 +105,10 @@ def test_damaged_plans_are_named(checkpoint: Path, damage: dict[str, Any]) -> No
     init["plans"]["configurations"] = damage
     change(checkpoint, init_args=init)
 
-    with pytest.raises(ValueError, match=r"plans: expected those of nnU-Net|configuration: expected one of \['3d'\]"):
+    with pytest.raises(
+        ValueError,
+        match=r"plans: expected the configuration 2d as nnU-Net writes it|configuration: expected one of \['3d'\]",
+    ):
         read_weight_source(checkpoint)
 
 
