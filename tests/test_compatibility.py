@@ -1,4 +1,4 @@
-"""What setup.py promises, .ci/oldest.txt pins and the code needs are the same; the cells of CI answer to their names."""
+"""What setup.py promises, .ci/oldest.txt pins and the code needs are the same; CI's cells answer to their names."""
 
 from __future__ import annotations
 

@@ -3,15 +3,15 @@
     python tests/samples/make.py                                  # what this commit writes
     python tests/samples/make.py --commit 4d9dcf8 --only training # what an old one wrote
 
-A sample is named ``<format>/<schema>-<commit>.<ext>``; 0 stands for a format without a number. ``golden.json`` holds what
-the writing commit knew about it. Samples that are there are never made again: they are what users have on their disks.
+A sample is named ``<format>/<schema>-<commit>.<ext>``; 0 stands for a format without a number. ``golden.json`` holds
+what the writing commit knew about it. Samples that are there are never made again: they are what users have on disks.
 """
 
 from __future__ import annotations
 
 import argparse
-import lzma
 import json
+import lzma
 import os
 import subprocess
 import sys

@@ -216,7 +216,7 @@ def write_choice(out: Path) -> Golden:
     from nnunet_iac.nnunet.nearest_source import SourceChoice
 
     names = {"zoo": "zoo", "source": "0" * 16, "name": "n", "dataset": "Dataset001_A", "wanted": "nearest"}
-    record = SourceChoice(**names, why="it is the nearest", lineage=("Dataset001_A",)).to_dict()
+    record = SourceChoice(**names, why="it is the nearest").to_dict()
     (out / "source_choice.json").write_text(json.dumps(record))
     return {"source_choice": {"schema": record["schema"], **names}}
 
