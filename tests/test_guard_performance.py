@@ -40,7 +40,7 @@ def test_a_ratio_on_the_wrong_side_of_its_limit_is_status_1(
 def test_a_ratio_that_is_none_fails(guard: ModuleType, ratio: float) -> None:
     (row,) = guard.judged({guard.DISTANCE: ratio})
 
-    assert not row.ok and guard.table([row]).splitlines()[-1].endswith("| at least 50 | NO |")
+    assert not row.ok and guard.table([row]).splitlines()[-1].endswith("| at least 30 | NO |")
 
 
 def test_what_has_no_limit_is_not_passed_over(guard: ModuleType) -> None:
