@@ -4,7 +4,7 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 
-CLUSTER = ["dask", "distributed"]
+CLUSTER = ["dask>=2024.1", "distributed>=2024.1"]
 
 setup(
     name="nnunet-iac",
@@ -19,23 +19,27 @@ setup(
     packages=[*find_packages(include=["nnunet_iac", "nnunet_iac.*"]), "nnunet_iac.trainers"],
     package_dir={"nnunet_iac.trainers": "trainers"},
     package_data={"nnunet_iac": ["py.typed"]},
+    # .ci/oldest.txt pins each of these lower bounds, and .ci/compatibility tests that set. Before torch 2.6,
+    # torch.load(weights_only=True) could run code from a file (CVE-2025-32434).
     install_requires=[
         "nnunetv2>=2.8,<2.9",
-        "torch>=2.4",
-        "monai",
-        "scipy",
-        "SimpleITK",
-        "batchgenerators",
+        "torch>=2.6",
+        "torchvision>=0.21",
+        "numpy>=1.26.4",
+        "dynamic-network-architectures>=0.4.4,<0.5",
+        "monai>=1.3.2",
+        "scipy>=1.11.4",
+        "SimpleITK>=2.2.1",
+        "batchgenerators>=0.25.1",
         "POT>=0.9.6",
-        "filelock",
-        "graphviz",
-        "matplotlib",
-        "nibabel",
-        "pillow",
-        "safetensors",
-        "timm",
-        "torchvision",
-        "tqdm",
+        "filelock>=3.12",
+        "graphviz>=0.20",
+        "matplotlib>=3.8",
+        "nibabel>=5.2",
+        "pillow>=10.1",
+        "safetensors>=0.4.3",
+        "timm>=0.9.16",
+        "tqdm>=4.65",
     ],
     extras_require={
         "cluster": CLUSTER,

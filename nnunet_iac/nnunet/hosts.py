@@ -183,10 +183,11 @@ def _few(names: Sequence[str], shown: int = 3) -> str:
 
 
 def _safe_globals() -> list[Any]:
-    scalar = getattr(np, "_core", None) or np.core
+    # The function that NumPy's scalars are pickled with, under its name in NumPy 2 and in NumPy 1, whichever is here.
+    scalar = np.float32(0).__reduce__()[0]
     return [
-        scalar.multiarray.scalar,
-        (scalar.multiarray.scalar, "numpy.core.multiarray.scalar"),
+        (scalar, "numpy._core.multiarray.scalar"),
+        (scalar, "numpy.core.multiarray.scalar"),
         np.dtype,
         *(type(np.dtype(kind)) for kind in ("float16", "float32", "float64", "int32", "int64", "bool")),
         torch.device,

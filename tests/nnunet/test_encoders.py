@@ -139,7 +139,7 @@ def test_a_real_model_of_timm_works(monkeypatch: pytest.MonkeyPatch) -> None:
     create = timm.create_model
     monkeypatch.setattr(timm, "create_model", lambda name, **how: create(name, **{**how, "pretrained": False}))
 
-    levels = load_encoder("timm:test_resnet", 2)(torch.randn(2, 1, 32, 32))
+    levels = load_encoder("timm:resnet10t", 2)(torch.randn(2, 1, 32, 32))
 
     assert len(levels) > 2 and levels[-1].shape[0] == 2 and levels[-1].shape[-1] < levels[0].shape[-1]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,15 @@ class TestReading:
         assert checkpoint["init_args"]["device"] == torch.device("cpu")
         assert isinstance(checkpoint["_best_ema"], np.floating)
         assert checkpoint["trainer_name"] == "nnUNetTrainerIAC" and checkpoint["current_epoch"] == 4
+
+    @pytest.mark.parametrize("core", ["core", "_core"])
+    def test_scalars_of_both_numpy_generations_are_read(self, tmp_path: Path, core: str) -> None:
+        path, other = save(tmp_path / "here.pth", best=np.float64(0.75)), tmp_path / "other.pth"
+        with zipfile.ZipFile(path) as source, zipfile.ZipFile(other, "w") as target:
+            for name in source.namelist():
+                target.writestr(name, re.sub(rb"numpy\._?core", f"numpy.{core}".encode(), source.read(name)))
+
+        assert read_checkpoint(other)["best"] == 0.75
 
     def test_a_pickle_that_would_run_a_command_is_not_run(self, tmp_path: Path) -> None:
         path = save(tmp_path / "evil.pth", more=Command(tmp_path / "run"))

@@ -74,7 +74,8 @@ def test_batches_are_a_function_of_seed_and_index(tmp_path: Path) -> None:
 
     assert same([(images, targets.tolist()) for _, images, targets in found], expected)
     assert not any(torch.equal(a[0], b[0]) for a, b in zip(drawn(task(tmp_path, seed=1)), expected, strict=True))
-    assert len({str(images.sum().item()) for images, _ in expected}) == 5
+    # Not their sums: images of mean zero have rounding errors for sums, and few of those.
+    assert len({images.numpy().tobytes() for images, _ in expected}) == 5
     assert torch.equal(torch.get_rng_state(), before)
 
 
