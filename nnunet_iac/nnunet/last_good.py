@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -14,6 +13,7 @@ import torch
 
 from nnunet_iac.atomic import write_json
 from nnunet_iac.cells.health import all_finite
+from nnunet_iac.json_files import read_json
 
 RECORD = "restored.json"
 """In the folder of a fold: its training was restored once."""
@@ -46,7 +46,7 @@ def read_restoration(folder: Path) -> Restoration | None:
     if not path.is_file():
         return None
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = read_json(path)
         if record.pop("schema") != SCHEMA:
             raise ValueError("another schema")
         return Restoration(**record)

@@ -8,6 +8,7 @@ import lzma
 import re
 import zipfile
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from nnunet_iac.metaspace.space_entry import from_entry
 from nnunet_iac.nnunet.cell_search import mixed_cells, plan_of
 from nnunet_iac.nnunet.host_source import FILE, load_host_source
 from nnunet_iac.nnunet.hosts import read_checkpoint
+from nnunet_iac.nnunet.last_good import read_restoration
 from nnunet_iac.nnunet.nearest_source import SourceChoice
 from nnunet_iac.nnunet.plans import configuration_of, genotype_of, read_plans, with_genotype
 from nnunet_iac.nnunet.retrieved_trainer import RECORD, read_record
@@ -53,6 +55,7 @@ FORMATS = {
     "nnunet/retrieved_trainer": "retrieval",
     "nnunet/nearest_source": "source_choice",
     "nnunet/cell_search": "search_result",
+    "nnunet/last_good": "restoration",
     "reports/documents": "search_result",
     "metaspace/space_entry": "meta_space",
 }
@@ -227,6 +230,11 @@ def read_choice(path: Path, known: dict[str, Any]) -> None:
     assert SourceChoice.from_dict(json.loads(path.read_text())).to_dict().items() >= known.items()
 
 
+def read_restored(path: Path, known: dict[str, Any]) -> None:
+    found = read_restoration(beside(path, "restored.json", path.parent).parent)
+    assert {"schema": 1, **asdict(found)} == known if found else known is None
+
+
 READERS: dict[str, Callable[[Path, dict[str, Any]], None]] = {
     "genotype": read_genotype,
     "plans": read_plans_file,
@@ -242,4 +250,5 @@ READERS: dict[str, Callable[[Path, dict[str, Any]], None]] = {
     "run_state": read_run_state,
     "retrieval": read_retrieval,
     "source_choice": read_choice,
+    "restoration": read_restored,
 }

@@ -221,6 +221,16 @@ def write_choice(out: Path) -> Golden:
     return {"source_choice": {"schema": record["schema"], **names}}
 
 
+def write_restored(out: Path) -> Golden:
+    """That a training was restored once."""
+    from nnunet_iac.nnunet.last_good import RECORD, SCHEMA, Restoration, write_restoration
+
+    known = {"epoch": 3, "batches": 7, "reason": "NaN in the image of case_001"}
+    write_restoration(out, Restoration(**known))
+    (out / RECORD).rename(out / "restoration.json")
+    return {"restoration": {"schema": SCHEMA, **known}}
+
+
 def _described(kind: str, facts: dict[str, Any]) -> Any:
     from nnunet_iac.zoo.entry import Description, Score
 
@@ -262,6 +272,7 @@ WRITERS: dict[str, Callable[[Path], Golden]] = {
     "run_state": write_run_state,
     "retrieval": write_retrieval,
     "choice": write_choice,
+    "restored": write_restored,
 }
 
 if __name__ == "__main__":
