@@ -23,6 +23,7 @@ from nnunet_iac.metaspace.space_entry import from_entry
 from nnunet_iac.nnunet.cell_search import mixed_cells, plan_of
 from nnunet_iac.nnunet.host_source import FILE, load_host_source
 from nnunet_iac.nnunet.hosts import read_checkpoint
+from nnunet_iac.nnunet.last_good import RECORD as RESTORED
 from nnunet_iac.nnunet.last_good import read_restoration
 from nnunet_iac.nnunet.nearest_source import SourceChoice
 from nnunet_iac.nnunet.plans import configuration_of, genotype_of, read_plans, with_genotype
@@ -231,8 +232,9 @@ def read_choice(path: Path, known: dict[str, Any]) -> None:
 
 
 def read_restored(path: Path, known: dict[str, Any]) -> None:
-    found = read_restoration(beside(path, "restored.json", path.parent).parent)
-    assert {"schema": 1, **asdict(found)} == known if found else known is None
+    path.rename(path.with_name(RESTORED))
+    found = read_restoration(path.parent)
+    assert found is not None and {"schema": 1, **asdict(found)} == known
 
 
 READERS: dict[str, Callable[[Path, dict[str, Any]], None]] = {
