@@ -48,6 +48,8 @@ LOADERS = 0.2
 """Share of the runs whose batches are drawn by a process of their own (it takes seconds to start)."""
 WEIGHTS = {"search": 3, "training": 3, "implant": 2, "pretraining": 3, "zoo build": 3, "zoo add": 3, "retrieve": 1}
 WEIGHTS["configure"] = 2
+SHORT = ("search", "pretraining", "zoo build", "zoo add", "configure")
+"""Commands that take seconds: the others validate with nnU-Net's processes at their end."""
 
 
 @dataclass(frozen=True)
@@ -114,15 +116,18 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=200, help="that hit (default: %(default)s)")
     parser.add_argument("--faults", type=int, default=60, help="other faults that hit (default: %(default)s)")
-    parser.add_argument("--short", action="store_true", help="12 kills and 11 other faults, for CI")
+    parser.add_argument(
+        "--short", action="store_true", help="12 kills and 11 other faults of the quick commands, for CI"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=2, help="trials at a time (default: %(default)s)")
-    parser.add_argument("--only", nargs="+", choices=list(VICTIMS), default=list(VICTIMS), metavar="COMMAND")
+    parser.add_argument("--only", nargs="+", choices=list(VICTIMS), metavar="COMMAND", help="default: all")
     parser.add_argument("--folder", metavar="DIR", help="work here and keep it (default: a temporary folder)")
     parser.add_argument("--json", metavar="FILE", help="write every trial to this file")
     args = parser.parse_args(argv)
     if args.short:
         args.kills, args.faults = 12, 11
+    args.only = args.only or list(SHORT if args.short else VICTIMS)
     return args
 
 
