@@ -22,6 +22,7 @@ sys.path[:0] = [str(TESTS), str(TESTS / "zoo")]
 from nnunet_folders import DATASET, Folders  # noqa: E402 - found through the line above
 from prediction_folders import PATIENTS, write_model  # noqa: E402
 from prepared_datasets import CASES, write_prepared  # noqa: E402
+from stock_architecture import plain_architecture  # noqa: E402
 from tiny_zoo import filled  # noqa: E402
 
 from nnunet_iac.cells.genotype import OPERATIONS, Genotype, edges_of  # noqa: E402
@@ -74,29 +75,10 @@ def write(path: Path, content: Any) -> None:
 
 def stock_plans() -> dict[str, Any]:
     """Plans of a tiny plain host in 2D."""
-    arguments = {
-        "n_stages": 3,
-        "features_per_stage": [4, 8, 16],
-        "conv_op": "torch.nn.modules.conv.Conv2d",
-        "kernel_sizes": [[3, 3]] * 3,
-        "strides": [[1, 1], [2, 2], [2, 2]],
-        "n_conv_per_stage": [1, 1, 1],
-        "n_conv_per_stage_decoder": [1, 1],
-        "conv_bias": True,
-        "norm_op": "torch.nn.modules.instancenorm.InstanceNorm2d",
-        "norm_op_kwargs": {"eps": 1e-05, "affine": True},
-        **{"dropout_op": None, "dropout_op_kwargs": None},
-        **{"nonlin": "torch.nn.LeakyReLU", "nonlin_kwargs": {"inplace": True}},
-    }
-    architecture = {
-        "network_class_name": "dynamic_network_architectures.architectures.unet.PlainConvUNet",
-        "arch_kwargs": arguments,
-        "_kw_requires_import": ["conv_op", "norm_op", "dropout_op", "nonlin"],
-    }
     flat = {
         **{"data_identifier": "nnUNetPlans_2d", "batch_size": 2, "patch_size": [16, 16], "spacing": [1.0, 1.0]},
         **{"preprocessor_name": "DefaultPreprocessor", "batch_dice": True, "normalization_schemes": ["ZScore"]},
-        **{"use_mask_for_norm": [False], "architecture": architecture},
+        **{"use_mask_for_norm": [False], "architecture": plain_architecture([4, 8, 16])},
     }
     return {
         **{"dataset_name": DATASET, "plans_name": "nnUNetPlans", "image_reader_writer": "SimpleITKIO"},

@@ -18,7 +18,8 @@ import torch
 REPOSITORY = Path(__file__).parents[1]
 sys.path[:0] = [str(REPOSITORY / "tests"), str(REPOSITORY / "tests" / "nnunet")]
 
-from nnunet_folders import DATASET, Folders  # noqa: E402 - from the folders above
+import commands  # noqa: E402 - from the folders above
+from nnunet_folders import DATASET, Folders  # noqa: E402
 from tiny_dataset import plan, write_raw  # noqa: E402
 from tiny_sources import fill  # noqa: E402
 
@@ -65,18 +66,14 @@ class Victim:
 
 def environment(base: Path, **variables: str) -> dict[str, str]:
     """Return a user's environment with nnU-Net's folders below ``base`` and the hook in every Python."""
-    paths = [str(REPOSITORY / "scripts" / "torture_hook"), str(REPOSITORY), os.environ.get("PYTHONPATH", "")]
+    found = commands.environment(base)
     return {
-        **os.environ,
-        **{f"nnUNet_{name}": str(base / name) for name in ("raw", "preprocessed", "results")},
-        "nnUNet_extTrainer": str(REPOSITORY / "trainers"),
-        "nnUNet_n_proc_DA": "0",
-        "nnUNet_def_n_proc": "1",
-        "OMP_NUM_THREADS": "1",
-        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
-        "PYTHONPATH": os.pathsep.join(path for path in paths if path),
+        **found,
+        "PYTHONPATH": os.pathsep.join([str(REPOSITORY / "scripts" / "torture_hook"), found["PYTHONPATH"]]),
         "PYTHONUNBUFFERED": "1",
         "MPLCONFIGDIR": str(base.parent / "matplotlib"),
+        "nnUNet_n_proc_DA": "0",
+        "nnUNet_def_n_proc": "1",
         **variables,
     }
 
@@ -198,34 +195,18 @@ RETRIEVE = "nnunet-iac retrieve -d 990 -c 2d -p tiny --zoo {base}/sources --prot
 RETRIEVE += " --share 0.5 --device cpu"
 CONFIGURE = "nnunet-iac configure -d 990 -c 2d -p tiny -o derived --overwrite --set search.epochs=9"
 
+
+def _training(name: str, trainer: str, needs: tuple[str, ...] = ()) -> Victim:
+    command, progress = TRAIN + trainer, epochs_of(trainer)
+    return Victim(name, command, f"{command} --c", of_fold(trainer), needs, progress=progress, announced=EPOCHS)
+
+
 VICTIMS = {
     victim.name: victim
     for victim in (
-        Victim(
-            "search",
-            TRAIN + "nnUNetTrainerIACSearch",
-            TRAIN + "nnUNetTrainerIACSearch --c",
-            of_fold("nnUNetTrainerIACSearch"),
-            progress=epochs_of("nnUNetTrainerIACSearch"),
-            announced=EPOCHS,
-        ),
-        Victim(
-            "training",
-            TRAIN + "nnUNetTrainerIAC",
-            TRAIN + "nnUNetTrainerIAC --c",
-            of_fold("nnUNetTrainerIAC"),
-            progress=epochs_of("nnUNetTrainerIAC"),
-            announced=EPOCHS,
-        ),
-        Victim(
-            "implant",
-            TRAIN + "nnUNetTrainerIACImplant",
-            TRAIN + "nnUNetTrainerIACImplant --c",
-            of_fold("nnUNetTrainerIACImplant"),
-            needs=(TRAIN + "nnUNetTrainerIACHost",),
-            progress=epochs_of("nnUNetTrainerIACImplant"),
-            announced=EPOCHS,
-        ),
+        _training("search", "nnUNetTrainerIACSearch"),
+        _training("training", "nnUNetTrainerIAC"),
+        _training("implant", "nnUNetTrainerIACImplant", needs=(TRAIN + "nnUNetTrainerIACHost",)),
         Victim(
             "pretraining",
             PRETRAIN,

@@ -12,6 +12,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 from nnunet_folders import DATASET, Folders
+from stock_architecture import plain_architecture
 
 
 @pytest.fixture
@@ -41,26 +42,7 @@ def stock_plans() -> dict[str, Any]:
                 "batch_size": 12,
                 "patch_size": [32, 32],
                 "spacing": [1.0, 1.0],
-                "architecture": {
-                    "network_class_name": "dynamic_network_architectures.architectures.unet.PlainConvUNet",
-                    "arch_kwargs": {
-                        "n_stages": 3,
-                        "features_per_stage": [8, 16, 32],
-                        "conv_op": "torch.nn.modules.conv.Conv2d",
-                        "kernel_sizes": [[3, 3]] * 3,
-                        "strides": [[1, 1], [2, 2], [2, 2]],
-                        "n_conv_per_stage": [1, 1, 1],
-                        "n_conv_per_stage_decoder": [1, 1],
-                        "conv_bias": True,
-                        "norm_op": "torch.nn.modules.instancenorm.InstanceNorm2d",
-                        "norm_op_kwargs": {"eps": 1e-05, "affine": True},
-                        "dropout_op": None,
-                        "dropout_op_kwargs": None,
-                        "nonlin": "torch.nn.LeakyReLU",
-                        "nonlin_kwargs": {"inplace": True},
-                    },
-                    "_kw_requires_import": ["conv_op", "norm_op", "dropout_op", "nonlin"],
-                },
+                "architecture": plain_architecture([8, 16, 32]),
                 "batch_dice": True,
             },
             "2d_small": {"inherits_from": "2d", "batch_size": 4},
