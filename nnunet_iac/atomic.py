@@ -112,7 +112,9 @@ def _lock(handle: int, *, wait: bool) -> bool:
 
 
 def _remove_forgotten(target: Path) -> None:
-    for name in glob.iglob(f"{glob.escape(_prefix(target))}*.tmp", root_dir=target.parent):
+    names = glob.glob(f"{glob.escape(_prefix(target))}*.tmp*", root_dir=target.parent)
+    # SQLite keeps files beside its own, NAME-wal and such: they go after the one that they belong to.
+    for name in sorted(names, key=len):
         path = target.parent / name
         try:
             here = name.startswith(f"{_prefix(target)}{_machine()}.")
@@ -123,6 +125,9 @@ def _remove_forgotten(target: Path) -> None:
 
 
 def _remove_unlocked(path: Path) -> None:
+    owner = path.with_name(path.name.rpartition(".tmp")[0] + ".tmp")
+    if owner != path and owner.exists():
+        return
     handle = os.open(path, os.O_RDONLY)
     try:
         if _lock(handle, wait=False):

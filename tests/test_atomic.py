@@ -138,6 +138,26 @@ class TestForgottenFiles:
             assert first.exists()
         assert old.read_text() == "first" and names(old.parent) == ["file"]
 
+    @pytest.mark.parametrize("is_alone", [True, False])
+    def test_what_sqlite_kept_beside_that_of_a_killed_writer_is_removed_too(self, old, is_alone):
+        owner = self.leave(old.parent, "file")
+        for ending in ("-wal", "-shm", "-journal"):
+            owner.with_name(owner.name + ending).write_text("half")
+        if is_alone:
+            owner.unlink()
+
+        write_text(old, "new")
+
+        assert names(old.parent) == ["file"]
+
+    def test_what_lies_beside_that_of_a_living_writer_stays(self, old):
+        with replacing(old) as first:
+            beside = first.with_name(f"{first.name}-journal")
+            beside.write_text("half")
+            write_text(old, "second")
+            assert beside.exists()
+            beside.unlink()
+
     def test_those_of_other_targets_stay(self, old):
         other = self.leave(old.parent, "other")
 
