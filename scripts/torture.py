@@ -212,16 +212,17 @@ def run_trial(stages: Stages, victim: Victim, kind: str, seed: tuple[int, int, i
     trial, draw = Trial(seed[2], victim.name, kind), np.random.default_rng(seed)
     base = stages.copy(victim, f"trial_{seed[1]}_{seed[2]}")
     known, reached, events = stages.undisturbed[victim.name], victim.progress(base), 0
-    resume = False
+    resume = finished = False
     for _ in range(1 if kind == TWICE else int(draw.integers(1, ATTEMPTS))):
         left = max(3, known.events - events), max(0.5, known.seconds * (1 - events / known.events))
         attempts = _hurt(victim, base, kind, draw, left, resume)
         reached = _check(trial, victim, base, attempts, reached)
         events += max(attempt.events for attempt in attempts)
         resume = True
-        if any(attempt.status == 0 for attempt in attempts) or trial.problems:
+        finished = any(attempt.finished for attempt in attempts)
+        if finished or trial.problems:
             break
-    _finish(trial, victim, base, known)
+    _finish(trial, victim, base, known, finished)
     if not trial.problems:
         shutil.rmtree(base)
         for path in (base.with_name(f"{base.name}.events"), base.with_name(f"{base.name}.output")):
@@ -261,9 +262,9 @@ def _check(
     return reached
 
 
-def _finish(trial: Trial, victim: Victim, base: Path, known: Undisturbed) -> None:
+def _finish(trial: Trial, victim: Victim, base: Path, known: Undisturbed, finished: bool) -> None:
     """Let the run finish and compare it with the undisturbed one."""
-    if 0 not in trial.attempts:
+    if not finished:
         attempt = run(victim, base, None, resume=True)
         trial.attempts.append(attempt.status)
         if attempt.status or attempt.hung:
@@ -272,8 +273,12 @@ def _finish(trial: Trial, victim: Victim, base: Path, known: Undisturbed) -> Non
     found = examine(base)
     trial.problems += [("half-written", name) for name in (*found.ours, *found.of_nnunet)]
     trial.problems += [("half-written", f"left: {name}") for name in found.leftovers]
-    if different := _different(victim.digest(base), known.digest):
-        trial.problems.append(("lost", f"differs from the undisturbed run in {different}"))
+    try:
+        different = _different(victim.digest(base), known.digest)
+    except Exception as error:  # whatever a missing or damaged file leads to
+        trial.problems.append(("lost", f"{type(error).__name__}: {error}"))
+    else:
+        trial.problems += [("lost", f"differs from the undisturbed run in {different}")] if different else []
 
 
 def markdown(trials: Sequence[Trial]) -> str:

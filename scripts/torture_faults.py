@@ -59,6 +59,7 @@ class Attempt:
 
     Attributes:
         status: of the process; negative is a signal.
+        finished: whether it succeeded, and what it made is where it belongs.
         output: what it printed.
         hit: whether the fault came before the end.
         hung: whether it had to be ended.
@@ -68,6 +69,7 @@ class Attempt:
     """
 
     status: int
+    finished: bool
     output: str
     hit: bool
     hung: bool
@@ -133,7 +135,9 @@ def run(victim: Victim, base: Path, fault: Fault | None, *, resume: bool, name: 
     limited = fault is not None and (fault.limit or fault.space) is not None
     hit = acted or "acts" in lines or (limited and process.returncode != 0)
     seconds = time.time() - float(events[0].split()[1]) if events else 0.0
-    return Attempt(process.returncode, text, hit, hung, left, len(events), seconds)
+    vanished = acted and fault is not None and fault.signal is None
+    finished = process.returncode == 0 and not vanished
+    return Attempt(process.returncode, finished, text, hit, hung, left, len(events), seconds)
 
 
 def announced(victim: Victim, output: str) -> dict[str, int]:

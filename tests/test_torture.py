@@ -78,7 +78,7 @@ def test_an_epoch_that_was_announced_or_there_before_and_is_gone_is_lost(
     harness: Any, tmp_path: Path, said: int, before: int, is_lost: bool
 ) -> None:
     trial = harness["torture"].Trial(0, "search", "disk full")
-    attempt = harness["torture"].Attempt(-9, f"epoch {said}\n" * bool(said), True, False, 0, 1, 1.0)
+    attempt = harness["torture"].Attempt(-9, False, f"epoch {said}\n" * bool(said), True, False, 0, 1, 1.0)
 
     harness["torture"]._check(trial, victim(harness, {"search": 3}), tmp_path, [attempt], {"search": before})
 
@@ -88,7 +88,7 @@ def test_an_epoch_that_was_announced_or_there_before_and_is_gone_is_lost(
 def test_hanging_runs_processes_left_behind_and_half_files_are_noted(harness: Any, tmp_path: Path) -> None:
     (tmp_path / "plans.json").write_text("{")
     trial = harness["torture"].Trial(0, "search", "disk full")
-    attempt = harness["torture"].Attempt(-9, "", True, True, 2, 1, 1.0)
+    attempt = harness["torture"].Attempt(-9, False, "", True, True, 2, 1, 1.0)
 
     harness["torture"]._check(trial, victim(harness, {}), tmp_path, [attempt], {})
 
