@@ -35,7 +35,8 @@ import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from bad_input_cases import Case, catalogue
+from bad_input_cases import Case
+from bad_input_catalogue import catalogue
 from bad_input_world import build_world
 
 from nnunet_iac.cli.main import main as command

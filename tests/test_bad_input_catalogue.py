@@ -26,7 +26,7 @@ def _scripts(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("_scripts")
 def test_some_of_its_cases_are_handled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import bad_input
-    from bad_input_cases import catalogue
+    from bad_input_catalogue import catalogue
 
     for name in ("raw", "preprocessed", "results"):  # put back afterwards
         monkeypatch.setenv(f"nnUNet_{name}", "")
