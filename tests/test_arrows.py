@@ -17,9 +17,9 @@ FILES = sorted([*PACKAGE.rglob("*.py"), *(ROOT / "trainers").glob("*.py")])
 
 ALLOWED = {
     "cells": {"cells", "atomic"},
-    "search": {"cells", "search", "atomic", "json_files"},
+    "search": {"cells", "search", "atomic", "json_files", "multiple_testing"},
     "baselines": {"baselines", "cells"},
-    "statistics": {"statistics"},
+    "statistics": {"statistics", "multiple_testing"},
     "similarity": {"similarity", "atomic"},
     "robustness": {"robustness"},
     "zoo": {"zoo", "cells", "similarity", "atomic", "json_files"},

@@ -34,6 +34,7 @@ from scipy.special import stdtr
 
 from nnunet_iac.cells.discretise import NONE
 from nnunet_iac.cells.genotype import EDGES_PER_NODE, edges_of
+from nnunet_iac.multiple_testing import holm
 
 Selection = Literal["weights", "removal"]
 
@@ -153,7 +154,7 @@ def judge(
             choices.setdefault((part.group, part.edge, False), []).append(r)
     keep = {choice: EDGES_PER_NODE if choice[2] else 1 for choice in choices}
     asked = [choice for choice, among in choices.items() if len(among) > keep[choice]]
-    corrected = _holm([_p_value(rises[:, choices[choice]], keep[choice]) for choice in asked])
+    corrected = holm([_p_value(rises[:, choices[choice]], keep[choice]) for choice in asked])
     operation_p, input_p = _unknown(shape[:2]), _unknown((shape[0], nodes))
     for (group, place, of_node), p in zip(asked, corrected, strict=True):
         (input_p if of_node else operation_p)[group, place] = p
@@ -179,15 +180,6 @@ def _p_value(rises: torch.Tensor, keep: int) -> float:
     # 0 / 0: parts without any effect lead by nothing.
     smallest = float(t.nan_to_num(nan=0.0, posinf=math.inf).min())
     return min(1.0, 2 * float(stdtr(len(rises) - 1, -smallest)))
-
-
-def _holm(p_values: Sequence[float]) -> list[float]:
-    """Return p-values corrected by Holm's step-down procedure (as in ``statistics``, which this must not import)."""
-    corrected, largest = [0.0] * len(p_values), 0.0
-    for rank, index in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
-        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
-        corrected[index] = largest
-    return corrected
 
 
 def _unknown(shape: tuple[int, ...]) -> torch.Tensor:

@@ -2,18 +2,19 @@
 
 The unit is the patient: every arm has one value for each of the same P patients, and everything is computed from the
 P differences ``arm - control``. Tests and intervals are scipy's; Holm's step-down correction, which scipy does not
-have, is five lines here.
+have, is in :mod:`nnunet_iac.multiple_testing`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import bootstrap, wilcoxon
+
+from nnunet_iac.multiple_testing import holm
 
 CONFIDENCE = 0.95
 """Level of the two-sided interval and of the one-sided bound."""
@@ -167,27 +168,6 @@ def signed_rank(differences: ArrayLike) -> float:
     values = _checked(differences)
     values = np.where(np.abs(values) <= RESOLUTION, 0.0, values)
     return float(wilcoxon(values).pvalue) if values.any() else 1.0
-
-
-def holm(p_values: Sequence[float]) -> tuple[float, ...]:
-    """Return p-values corrected for their number by Holm's step-down procedure (Holm 1979).
-
-    With ``p_(1) <= ... <= p_(m)``, the corrected value of ``p_(i)`` is ``max_{j <= i} min(1, (m - j + 1) p_(j))``.
-
-    Raises:
-        ValueError: if a p-value is not in [0, 1].
-
-    Example:
-        >>> holm([0.01, 0.04, 0.03])
-        (0.03, 0.06, 0.06)
-    """
-    p = np.asarray(p_values, dtype=np.float64)
-    if not ((p >= 0) & (p <= 1)).all():
-        raise ValueError(f"p_values: expected numbers in [0, 1], got {list(p_values)}")
-    order = np.argsort(p, kind="stable")
-    corrected = np.empty_like(p)
-    corrected[order] = np.minimum(1, np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)))
-    return tuple(corrected.tolist())
 
 
 def _differences(control: ArrayLike, others: ArrayLike) -> NDArray[np.float64]:
