@@ -97,8 +97,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     victims = [VICTIMS[name] for name in args.only]
     stages = Stages(folder, victims)
-    kinds = [*FAULTS, TWICE]
-    if not can_mount(folder):
+    kinds = [kind for kind in (*FAULTS, TWICE) if kind in (args.kinds or (*FAULTS, TWICE))]
+    if "full file system" in kinds and not can_mount(folder):
         print("full file system: not run, no file system can be mounted here", flush=True)
         kinds.remove("full file system")
     print(f"{len(victims)} commands prepared in {folder}", flush=True)
@@ -122,6 +122,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=2, help="trials at a time (default: %(default)s)")
     parser.add_argument("--only", nargs="+", choices=list(VICTIMS), metavar="COMMAND", help="default: all")
+    parser.add_argument("--kinds", nargs="+", choices=[*FAULTS, TWICE], metavar="FAULT", help="default: all")
     parser.add_argument("--folder", metavar="DIR", help="work here and keep it (default: a temporary folder)")
     parser.add_argument("--json", metavar="FILE", help="write every trial to this file")
     args = parser.parse_args(argv)

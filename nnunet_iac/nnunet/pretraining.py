@@ -43,7 +43,7 @@ class Pretraining:
         task: what it learns from.
         plan: how long.
         watch: returns the robustness loss of an encoder on the target's images.
-        folder: for all files; made if it is not there.
+        folder: for all files. It must exist: one that disappears is not made again, so that the run ends and says so.
         device: where to train.
     """
 
@@ -97,7 +97,6 @@ class Pretraining:
             FloatingPointError: if a loss, a gradient or a weight is not finite, with the source (see
                 :mod:`nnunet_iac.cells.health`); the state of the epoch before is whole.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
         if not self.losses:
             self._start(log)
         while self.epoch < self.plan.epochs and not self.seen.stopped:

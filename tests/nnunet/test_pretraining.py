@@ -85,6 +85,7 @@ def target(stock_plans: dict[str, Any]) -> WeightTarget:
 def pretraining(
     target: WeightTarget, folder: Path, losses: Sequence[float] = FALLING, plan: PretrainingPlan = PLAN, **task: Any
 ) -> Pretraining:
+    folder.mkdir(parents=True, exist_ok=True)
     return Pretraining(target, Stripes(**task), plan, Scores(losses), folder, CPU)
 
 
@@ -516,3 +517,14 @@ def test_a_full_disk_leaves_the_epoch_before(
 
     assert state_of(tmp_path / "run")["epoch"] == 1
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == sorted([STATE, CURVE, CHECKPOINT])
+
+
+def test_a_folder_that_disappears_is_not_made_again(target: WeightTarget, tmp_path: Path) -> None:
+    folder = tmp_path / "mounted"
+    run = pretraining(target, folder)
+    folder.rmdir()
+
+    with pytest.raises(FileNotFoundError, match="mounted"):
+        quietly(run)
+
+    assert not folder.exists()
