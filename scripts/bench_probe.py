@@ -6,12 +6,11 @@
 For one data set: trains hosts (``nnUNetTrainerIACHost``, one a seed), goes on from each without and with random cells
 for ``training.epochs`` (``bench_dice.py --host trained --arms identity random``; measured on the fold's validation
 patients), and asks ``nnunet-iac probe`` about the host of the first seed (measured on part of its training patients).
-The schedule is the same: cells alone in the first half, everything in the second; the probe's is shorter. What is
-finished is not repeated. ``--read`` prints the table of several data sets.
+The schedule is the same: cells and host train together, at the same rate; the probe's is shorter. What is finished is
+not repeated. ``--read`` prints the table of several data sets.
 
 ``agree`` is judged with the rule of :func:`nnunet_iac.statistics.recommendation.recommend`, applied to both: ``yes`` if
-the verdicts are equal, ``no`` if one says that cells pay and the other that they do not, else ``open``. That rule looks
-at patients alone; the interval over patients and trainings is beside it.
+the verdicts are equal, ``no`` if one says that cells pay and the other that they do not, else ``open``.
 """
 
 from __future__ import annotations
@@ -21,6 +20,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +29,8 @@ from bench_environment import bench_environment
 
 from nnunet_iac.atomic import write_json
 
-SCHEDULE = ("training.freeze_host=false",)
-"""What the probe does: see :mod:`nnunet_iac.nnunet.probe_plan`."""
+SCHEDULE = ("training.freeze_host=false", "training.host_rate=1", "training.cells_first=0")
+"""What the probe does: see :data:`nnunet_iac.nnunet.probe_plan.SCHEDULE`."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -66,7 +66,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("-d", dest="dataset", default="4")
     parser.add_argument("-c", dest="configuration", default="2d")
     parser.add_argument("-f", dest="fold", default="0")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--host-epochs", type=int, default=15, help="of 20 steps")
     parser.add_argument("--epochs", type=int, default=10, help="of 20 steps, of the full trainings")
     parser.add_argument("--batch-size", type=int)
@@ -92,9 +92,9 @@ def _common(args: argparse.Namespace) -> list[str]:
 def markdown(records: Sequence[Mapping[str, Any]]) -> str:
     """Return the table, a row for each data set."""
     rows = [
-        "| data set | probe: cells minus none, 95 % CI | verdict | minutes | full: cells minus none, 95 % CI | by seed "
-        "| CI with runs | verdict | agree |",
-        "|" + "---|" * 9,
+        "| data set | probe: cells minus none, 95 % CI | CI with runs | verdict | minutes | full: cells minus none, "
+        "95 % CI | by seed | CI with runs | verdict | agree |",
+        "|" + "---|" * 10,
     ]
     for record in records:
         probe, full = record["probe"], full_estimate(record["full"])
@@ -102,9 +102,9 @@ def markdown(records: Sequence[Mapping[str, Any]]) -> str:
         verdicts = (probe["recommendation"]["verdict"], full["verdict"])
         rows.append(
             f"| {probe['dataset']} {probe['configuration']} | {_interval(found['difference']) if found else 'none'} | "
-            f"{verdicts[0]} | {probe['seconds'] / 60:.0f} | {_interval(full)} | "
-            f"{', '.join(f'{one:+.2f}' for one in full['of_seeds'])} | {_with_runs(record['full'])} | {verdicts[1]} | "
-            f"{agreement(*verdicts)} |"
+            f"{_with_runs(found['difference']) if found else ''} | {verdicts[0]} | {probe['seconds'] / 60:.0f} | "
+            f"{_interval(full)} | {', '.join(f'{one:+.2f}' for one in full['of_seeds'])} | {_with_runs(full)} | "
+            f"{verdicts[1]} | {agreement(*verdicts)} |"
         )
     return "\n".join(rows)
 
@@ -118,9 +118,9 @@ def full_estimate(full: Mapping[str, Any]) -> dict[str, Any]:
     known = patients >= FEWEST
     of_seeds = tuple(a - b for a, b in zip(seeds["random"], seeds["identity"], strict=True))
     low, high = (found["interval"]["low"], found["interval"]["high"]) if known else (None, None)
-    estimate = Estimate(patients, found["difference"], low, high, of_seeds)
-    verdict = recommend(estimate, margin=found["margin"]).verdict
-    return {"difference": estimate.difference, "low": low, "high": high, "of_seeds": of_seeds, "verdict": verdict}
+    with_runs = found["of_runs"] or {}
+    estimate = Estimate(patients, found["difference"], low, high, of_seeds, with_runs.get("low"), with_runs.get("high"))
+    return {**asdict(estimate), "verdict": recommend(estimate, margin=found["margin"]).verdict}
 
 
 def agreement(one: str, other: str) -> str:
@@ -135,9 +135,8 @@ def agreement(one: str, other: str) -> str:
     return "no" if {one, other} == {"pays", "do not bother"} else "open"
 
 
-def _with_runs(full: Mapping[str, Any]) -> str:
-    found = full["against_control"]["random"]["of_runs"]
-    return f"[{found['low']:+.2f}, {found['high']:+.2f}]" if found else "one training"
+def _with_runs(found: Mapping[str, Any]) -> str:
+    return "none" if found["runs_low"] is None else f"[{found['runs_low']:+.2f}, {found['runs_high']:+.2f}]"
 
 
 def _interval(found: Mapping[str, Any]) -> str:

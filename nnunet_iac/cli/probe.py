@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 HELP = "estimate in minutes what cells bring over continued training of a host, and recommend"
 
+ENDS = (("low", "high"), ("runs_low", "runs_high"))
+"""Of the two intervals: over patients, and over patients and trainings."""
+
 NAMES = {"identity": "continued training", "random": "random cells", "searched": "searched cells"}
 
 
@@ -27,7 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--host", type=Path, metavar="CHECKPOINT", help="the host (default: the finished training of these plans)"
     )
     parser.add_argument("--searched", action="store_true", help="search for cells too; without it they are random")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1], help="trainings of each arm (default: 0 1)")
+    parser.add_argument(
+        "--seeds", type=int, nargs="+", default=[0, 1, 2], help="trainings of each arm (default: 0 1 2)"
+    )
     parser.add_argument(
         "--share", type=float, default=0.3, help="of the training patients, held out (default: %(default)s)"
     )
@@ -80,7 +85,7 @@ def summary(record: dict[str, Any]) -> list[str]:
     """Return the table, the recommendation and the limits as lines."""
     lines = []
     if record["arms"]:
-        head = ("arm", "Dice", "difference [95 % CI]", "of each seed", "seconds")
+        head = ("arm", "Dice", "difference [95 % CI]", "CI with trainings", "of each seed", "seconds")
         rows = [head, ("---",) * len(head), *(_row(arm, found) for arm, found in record["arms"].items())]
         lines += ["", *(f"| {' | '.join(row)} |" for row in rows)]
     return [*lines, "", record["recommendation"]["sentence"], "", *(f"- {limit}" for limit in record["limits"])]
@@ -89,13 +94,15 @@ def summary(record: dict[str, Any]) -> list[str]:
 def _row(arm: str, found: dict[str, Any]) -> tuple[str, ...]:
     start, end = (NAMES[arm], f"{found['dice']:.2f}"), f"{sum(found['seconds']):.0f}"
     if "difference" not in found:
-        return (*start, "control", "", end)
+        return (*start, "control", "", "", end)
     difference = found["difference"]
-    interval = "no interval"
-    if difference["low"] is not None:
-        interval = f"[{difference['low']:+.2f}, {difference['high']:+.2f}]"
     seeds = ", ".join(f"{one:+.2f}" for one in difference["of_seeds"])
-    return (*start, f"{difference['difference']:+.2f} {interval}", seeds, end)
+    over_patients, with_runs = (_interval(difference[low], difference[high]) for low, high in ENDS)
+    return (*start, f"{difference['difference']:+.2f} {over_patients}", with_runs, seeds, end)
+
+
+def _interval(low: float | None, high: float | None) -> str:
+    return "no interval" if low is None or high is None else f"[{low:+.2f}, {high:+.2f}]"
 
 
 def _check(args: argparse.Namespace) -> None:

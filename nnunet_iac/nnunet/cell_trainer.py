@@ -157,8 +157,10 @@ class CellTrainer(nnUNetTrainer):
         wanted = self.settings.training.freeze_host
         if wanted or (wanted is None and implanting):
             return True
-        training = self.settings.training
-        return implanting and self.current_epoch - self.host_epochs < training.cells_first * training.epochs
+        # A control without cells trains from the first epoch on: one that waits for cells is no continued training.
+        training, cells = self.settings.training, self.cell_network.cells
+        alone = self.current_epoch - self.host_epochs < training.cells_first * training.epochs
+        return implanting and cells is not None and alone
 
     def _adopt_shared_genotype(self) -> None:
         """Take the genotype that another fold of this model, or this run before it was killed, has stored."""

@@ -18,6 +18,10 @@ from nnunet_iac.nnunet.weight_source import sha256_of
 TRAININGS = "trainings"
 """Folder of nnU-Net's results in a probe's folder."""
 
+SCHEDULE = {"freeze_host": False, "host_rate": 1.0, "cells_first": 0.0}
+"""Of all arms: everything trains, always, at nnU-Net's rate. What the host does for itself in the arm without cells is
+what it does with cells; with a slower or a later host in either, the difference would be that of two schedules."""
+
 HELD_OUT_SEED = 0
 """Of the draw of the held-out patients: the same for all arms and seeds."""
 
@@ -27,14 +31,14 @@ class Budget:
     """How long a probe trains.
 
     Attributes:
-        epochs: after the implantation; cells alone in the first half, everything in the second.
+        epochs: after the implantation; cells and host train together, at the same rate.
         iterations: of each epoch, also of the search.
         search_epochs: of the searched arm.
         batch_size: replaces the planned one if not None.
         share: of the fold's training patients that are held out.
 
     Raises:
-        ValueError: naming everything that is out of range. One epoch would have no second half.
+        ValueError: naming everything that is out of range.
     """
 
     epochs: int = 10
@@ -44,7 +48,7 @@ class Budget:
     share: float = 0.3
 
     def __post_init__(self) -> None:
-        smallest = {"epochs": 2, "iterations": 1, "search_epochs": 2, "batch_size": 2}
+        smallest = {"epochs": 1, "iterations": 1, "search_epochs": 2, "batch_size": 2}
         given = asdict(self)
         problems = [
             f"--{name.replace('_', '-')}: expected at least {low}, got {given[name]}"
@@ -92,7 +96,7 @@ class Probe:
     def settings(self, seed: int) -> Settings:
         """Return the settings of a seed's trainings: those of the plans, with the probe's budget.
 
-        The host is never frozen for the whole training, or the control would be no continued training.
+        The host trains as in :data:`SCHEDULE`, whatever the plans say, or the control would be no continued training.
         """
         return Settings.from_block(configuration_of(self._derived(seed), self.configuration)["iac"])
 
@@ -138,7 +142,7 @@ class Probe:
             "epochs": budget.epochs,
             "iterations": budget.iterations,
             "validation_iterations": 1,
-            "freeze_host": False,
+            **SCHEDULE,
         }
         block = {"search": search, "training": training}
         plans = derive(self.plans, self.configuration, f"probe_seed{seed}", block, budget.batch_size)

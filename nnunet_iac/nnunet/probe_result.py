@@ -21,7 +21,8 @@ LIMITS = (
     "The host saw the held-out cases when it was trained, so all arms start from weights that were fitted to them and "
     "every Dice here is too good. Only the paired difference means something, and it leans against the arm that moves "
     "further away from the host.",
-    "The interval is over the held-out patients. The scatter over seeds is shown beside it and is not in it.",
+    "The first interval is over the held-out patients: it is about these very trainings. The one with trainings is "
+    "over patients and seeds together, and wide with few seeds; that cells pay is said by both or not at all.",
     "A probe is short, {steps} steps here: it says what cells bring within them, not after a full training. Cells that "
     "lose now may only have been stopped too early.",
 )

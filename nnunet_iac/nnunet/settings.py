@@ -131,7 +131,7 @@ class TrainingSettings:
         0.1, _number(0, 1), "implanting trainers that train the host too: its learning rate, times that of the cells"
     )
     cells_first: float = _setting(
-        0.5, _number_from(0, 1), "implanting trainers that train the host too: share of the epochs before they do"
+        0.5, _number_from(0, 1), "implanting trainers that train cells and host: share of the epochs before the host"
     )
     freeze_host: bool | None = _setting(
         None, _one_of(True, False, None), "train cells only; null: as the trainer does (implanting trainers: true)"

@@ -63,11 +63,12 @@ def test_it_prints_table_and_recommendation_and_writes_the_record(
     text, record = capsys.readouterr().out, record_of(hosted)
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("| ")]
     assert [row[0] for row in rows] == ["arm", "---", "continued training", "random cells"]
-    assert rows[2][2] == "control" and rows[3][1] == "100.00" and rows[3][3].count("+") == 2
+    assert rows[2][2] == "control" and rows[3][1] == "100.00" and rows[3][4].count("+") == 3
+    assert rows[3][2].split("[")[1] == rows[3][3].strip("[")  # trainings that agree add no scatter
     assert "\ncells pay here: expect about +" in text and record["recommendation"]["verdict"] == "pays"
     assert "10 training cases of the fold: 4 train, 6 of 6 patients are held out" in text
     assert all(f"- {limit}\n" in text for limit in record["limits"])
-    assert len(record["arms"]["random"]["dice_of_patients"]) == 6 and record["seeds"] == [0, 1]
+    assert len(record["arms"]["random"]["dice_of_patients"]) == 6 and record["seeds"] == [0, 1, 2]
 
 
 def test_no_gain_is_plainly_said_and_no_failure(
@@ -85,7 +86,7 @@ def test_seeds_that_disagree_settle_nothing(hosted: Folders, monkeypatch: pytest
     shifts = {("identity", 0): 3, ("random", 0): 0, ("identity", 1): 0, ("random", 1): 1}
     pretend(monkeypatch, lambda training: shifts[training.arm, training.seed])
 
-    assert probe() == 0
+    assert probe("--seeds", "0", "1") == 0
 
     assert record_of(hosted)["recommendation"]["verdict"] == "not settled"
 
@@ -95,7 +96,7 @@ def test_the_recommendation_is_about_searched_cells_where_there_are_some(
 ) -> None:
     pretend(monkeypatch, lambda training: 0 if training.arm == "searched" else 1)
 
-    assert probe("--searched", "--seeds", "0") == 0
+    assert probe("--searched", "--seeds", "0", "1") == 0
 
     record = record_of(hosted)
     assert list(record["arms"]) == ["identity", "random", "searched"]
@@ -150,7 +151,7 @@ def test_an_interruption_says_how_to_go_on(
         (["--seeds", "1", "1"], "--seeds: expected different numbers"),
         (["--seeds", "-1"], "--seeds: expected different numbers"),
         (["-np", "0"], "-np: expected at least one process"),
-        (["--epochs", "1"], "--epochs: expected at least 2, got 1"),
+        (["--epochs", "0"], "--epochs: expected at least 1, got 0"),
         (["-o", __file__], "-o: expected a folder"),
     ],
 )

@@ -98,17 +98,21 @@ class TestPlan:
             planned(hosted, plans="second")
 
     def test_a_bad_budget_is_named_at_once(self) -> None:
-        with pytest.raises(ValueError, match=r"--epochs: .* 2, got 1; --batch-size: .* 2, got 1; --share: .* got 1.0"):
-            Budget(epochs=1, batch_size=1, share=1.0)
+        with pytest.raises(ValueError, match=r"--epochs: .* 1, got 0; --batch-size: .* 2, got 1; --share: .* got 1.0"):
+            Budget(epochs=0, batch_size=1, share=1.0)
 
     def test_settings_of_the_plans_are_kept_and_the_control_is_trained(self, hosted: Folders) -> None:
         plans = read_plans(hosted.preprocessed / "tiny.json")
-        plans["configurations"]["2d"]["iac"] |= {"cell": {"nodes": 2}, "training": {"freeze_host": True}}
+        plans["configurations"]["2d"]["iac"] |= {
+            "cell": {"nodes": 2},
+            "training": {"freeze_host": True, "host_rate": 0.5},
+        }
         write_plans(hosted.preprocessed / "tiny.json", plans)
 
         settings = planned(hosted, Budget(iterations=3, search_epochs=12)).settings(seed=7)
 
         assert (settings.cell.nodes, settings.search.seed, settings.training.freeze_host) == (2, 7, False)
+        assert (settings.training.host_rate, settings.training.cells_first) == (1, 0)
         assert (settings.training.iterations, settings.search.epochs, settings.search.warmup_epochs) == (3, 12, 1)
 
 

@@ -89,6 +89,21 @@ def test_without_freezing_the_host_moves_after_the_cells(
     assert host / cells == pytest.approx(1 if settings else 0.1)
 
 
+def test_a_control_without_cells_does_not_wait_for_them(hosted: Folders, monkeypatch: pytest.MonkeyPatch) -> None:
+    configure("free", "training.epochs=2", "training.freeze_host=false", "training.cells_first=0.5", plans="tiny")
+    frozen = []
+
+    def record(self: IACTrainer, outputs: list[dict]) -> None:
+        frozen.append(self.cell_network.host_is_frozen)
+        super(IACTrainer, self).on_train_epoch_end(outputs)
+
+    monkeypatch.setattr(IACTrainer, "on_train_epoch_end", record)
+
+    train("nnUNetTrainerIACImplantIdentity", plans="free")
+
+    assert frozen == [False, False]
+
+
 @pytest.mark.parametrize(
     ("trainer", "kind", "cells"),
     [

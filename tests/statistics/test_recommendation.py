@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import pytest
 
+from nnunet_iac.statistics.paired import mean_interval
 from nnunet_iac.statistics.patients import Agreement, PatientScores, patient_scores
 from nnunet_iac.statistics.recommendation import FEWEST, Estimate, Verdict, estimate, recommend, spread, too_few
+from nnunet_iac.statistics.scatter import run_interval
 
 
-def found(low: float | None, high: float | None, *of_seeds: float, patients: int = 20) -> Estimate:
+def found(
+    low: float | None, high: float | None, *of_seeds: float, patients: int = 20, runs: tuple[Any, Any] | None = None
+) -> Estimate:
     middle = ((low or 0) + (high or 0)) / 2
-    return Estimate(patients, middle, low, high, of_seeds or (middle, middle))
+    return Estimate(patients, middle, low, high, of_seeds or (middle, middle), *(runs or (low, high)))
 
 
 def scores(control: list[list[float]], other: list[list[float]]) -> PatientScores:
@@ -27,13 +34,16 @@ def scores(control: list[list[float]], other: list[list[float]]) -> PatientScore
     ("numbers", "verdict", "words"),
     [
         (found(0.4, 2.0), "pays", "cells pay here: expect about +1.2 points of Dice"),
-        (found(0.6, 2.0), "pays", "(+1.30 [+0.60, +2.00])"),
+        (found(0.6, 2.0), "pays", "(+1.30 [+0.60, +2.00], with"),
         (found(-0.1, 0.2), "do not bother", "cells bring less than 0.5 points of Dice over continued training"),
         (found(0.1, 0.3), "do not bother", "the gain is real but small"),
         (found(-2.0, -0.5), "do not bother", "does not show that they lose in a long one"),
         (found(-0.2, 0.9), "not settled", "hold out more patients, train more seeds, or train longer"),
-        (found(0.4, 2.0, -0.1, 2.5), "not settled", "the seeds disagree (-0.10, +2.50)"),
-        (found(-0.1, 0.3, -0.4, 0.6), "not settled", "the seeds disagree (-0.40, +0.60)"),
+        (found(0.4, 2.0, runs=(0.2, 2.2)), "pays", "with the scatter of trainings [+0.20, +2.20]"),
+        (found(0.4, 2.0, runs=(-0.1, 2.5)), "not settled", "[-0.10, +2.50] with that of trainings"),
+        (found(0.4, 2.0, 1.2, runs=(None, None)), "not settled", "one training of each arm shows no gain"),
+        (found(0.4, 2.0, -0.1, 2.5), "not settled", "the seeds (-0.10, +2.50) scatter too far"),
+        (found(-0.1, 0.3, -0.4, 0.6), "not settled", "the seeds (-0.40, +0.60) scatter too far"),
         (found(None, None, patients=4), "too few patients", "4 held out, at least 5 are needed"),
         (found(0.4, 2.0, patients=4), "too few patients", "hold out more"),
     ],
@@ -53,6 +63,7 @@ def test_every_sentence_begins_with_its_verdict() -> None:
 
 def test_at_the_bounds_nothing_is_claimed() -> None:
     assert recommend(found(0.0, 0.9), margin=0.5).verdict == "not settled"
+    assert recommend(found(0.1, 0.9, runs=(0.0, 1.0)), margin=0.5).verdict == "not settled"
     assert recommend(found(-0.2, 0.5), margin=0.5).verdict == "not settled"
 
 
@@ -91,3 +102,25 @@ def test_few_patients_have_a_difference_and_no_interval() -> None:
 def test_runs_that_cannot_be_paired_are_refused() -> None:
     with pytest.raises(ValueError, match="as many runs of random as of the control"):
         estimate(scores([[80.0] * 5] * 2, [[81.0] * 5]), 1)
+
+
+@pytest.mark.parametrize("of_runs", [0.3, 1.0])
+def test_without_an_effect_chance_seldom_pays(of_runs: float) -> None:
+    """``pytest -k seldom -s`` prints it; 300 draws have a standard error of up to 0.02."""
+    rng, draws, patients, seeds = np.random.default_rng(0), 300, 20, 3
+    pays = alone = 0
+    for _ in range(draws):
+        dice = 80 + rng.normal(0, of_runs, (2, seeds, 1)) + rng.normal(0, 1, (2, seeds, patients))
+        dice[1] += rng.normal(0, 1, patients)
+        differences = (dice[1] - dice[0]).mean(axis=0)
+        runs = dice.mean(axis=2)
+        of_seeds = tuple(runs[1] - runs[0])
+        low, high = (lambda i: (i.low, i.high))(mean_interval(differences))
+        with_runs = run_interval(differences, runs[0], runs[1])
+        assert with_runs is not None
+        estimated = Estimate(patients, differences.mean(), low, high, of_seeds, with_runs.low, with_runs.high)
+        pays += recommend(estimated, margin=0.5).verdict == "pays"
+        alone += low > 0 and min(of_seeds) > 0
+    print(f"trainings scatter by {of_runs}: {pays / draws:.3f}, by the interval over patients {alone / draws:.3f}")
+    assert pays / draws <= 0.08
+    assert of_runs < 1 or alone / draws >= 0.1
