@@ -31,6 +31,10 @@ FAULTS = (*REFUSALS, "file size limit", "full file system", "folder disappears",
 PATIENCE = 300.0
 """Seconds without an end after which a run counts as hanging."""
 
+FAREWELL = 30.0
+"""Seconds that processes have to notice that the one that started them was killed: one that is still importing torch on
+a busy machine notices nothing for ten."""
+
 
 @dataclass(frozen=True)
 class Fault:
@@ -63,7 +67,7 @@ class Attempt:
         output: what it printed.
         hit: whether the fault came before the end.
         hung: whether it had to be ended.
-        left_behind: processes that it started and that outlived it by five seconds.
+        left_behind: processes that it started and that outlived it by :data:`FAREWELL`.
         events: writes that were counted.
         seconds: from its first write to its end.
     """
@@ -216,7 +220,7 @@ def _watch(process: subprocess.Popen[bytes], log: Path, folder: Path, fault: Fau
             continue
         if fault.signal is not None:
             process.send_signal(fault.signal)
-        elif folder.is_dir():
+        elif _is_written_to(folder, log):
             folder.rename(gone)
         else:
             continue
@@ -228,9 +232,14 @@ def _watch(process: subprocess.Popen[bytes], log: Path, folder: Path, fault: Fau
     return acted, False
 
 
+def _is_written_to(folder: Path, log: Path) -> bool:
+    """Return whether the run has a file there: a folder that was away before is just one that a run makes."""
+    return folder.is_dir() and f"open {folder}/" in log.read_text()
+
+
 def _left_behind(group: int) -> int:
-    """Return how many processes of a session outlive its leader by five seconds, and end them."""
-    for _ in range(50):
+    """Return how many processes of a session outlive its leader by :data:`FAREWELL`, and end them."""
+    for _ in range(int(10 * FAREWELL)):
         if not (left := _members(group)):
             return 0
         time.sleep(0.1)
