@@ -113,7 +113,7 @@ def architecture_step(
         optimizer.zero_grad(set_to_none=True)
         raise FloatingPointError("architecture gradients: expected finite numbers, got NaN or Inf")
     optimizer.zero_grad(set_to_none=True)
-    return _mean_over_ranks(value)
+    return ranks.mean(value)
 
 
 def weight_step(
@@ -143,14 +143,8 @@ def weight_step(
         nn.utils.clip_grad_norm_(parameters, clip)
         precision.scaler.step(optimizer)
         precision.scaler.update()
-    return _mean_over_ranks(value)
+    return ranks.mean(value)
 
 
 def _gradients(parameters: Sequence[nn.Parameter]) -> list[torch.Tensor]:
     return [p.grad for p in parameters if p.grad is not None]
-
-
-def _mean_over_ranks(value: torch.Tensor) -> float:
-    value = value.detach().clone()
-    ranks.average([value])
-    return float(value)

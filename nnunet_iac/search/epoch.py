@@ -110,7 +110,7 @@ def _weight_step(run: Run, loss: Loss, batch: Batch, plan: SearchPlan, precision
             return value if precision.scaler is None else precision.scaler.scale(value)
 
         perturbed = adversarial_perturbation(clean, mask, size, loss_at)
-    with architecture.using(ranks.same(perturbed)):
+    with architecture.using(perturbed):
         return weight_step(run.network, loss, batch, run.weights, precision)
 
 

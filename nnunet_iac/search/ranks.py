@@ -60,6 +60,18 @@ def average(tensors: Sequence[torch.Tensor]) -> None:
         tensor.copy_(mean.view_as(tensor))
 
 
+def mean(value: torch.Tensor) -> float:
+    """Return the mean over the ranks of one number, on every rank; the tensor stays as it is.
+
+    Example:
+        >>> mean(torch.tensor(2.0))
+        2.0
+    """
+    value = value.detach().clone()
+    average([value])
+    return float(value)
+
+
 def same(tensor: torch.Tensor) -> torch.Tensor:
     """Return the first rank's value of a tensor on every rank.
 

@@ -3,6 +3,9 @@
 Source: xiangning-chen/SmoothDARTS, sota/cnn/train_search.py and attacker/perturb.py. The architecture step sees the
 clean softmax; the weight step sees ``p + delta``, put back onto the simplex. ``beta`` stays clean (the released code
 perturbs none of PC-DARTS; our choice).
+
+Ranks that search together draw the first rank's numbers and attack the loss of all their batches, so that every one
+finds the weights that a single rank with the whole batch would.
 """
 
 from __future__ import annotations
@@ -11,6 +14,8 @@ from collections.abc import Callable
 from typing import Literal
 
 import torch
+
+from nnunet_iac.search import ranks
 
 Perturbation = Literal["none", "random", "adversarial"]
 
@@ -75,20 +80,21 @@ def adversarial_perturbation(
         probabilities: ``(G, E, O)``.
         mask: ``(G, E, O)``.
         size: half the edge of the box.
-        loss: the training loss of the batch for given operation weights; called ``steps + 2`` times.
+        loss: the training loss of this rank's batch for given operation weights; called ``steps + 2`` times.
         steps: steps of the ascent.
     """
     clean = probabilities.detach()
     with torch.no_grad():
-        before = float(loss(clean))
+        before = ranks.mean(loss(clean))
     attacked = onto_simplex(clean + _uniform(clean, size), mask)
     for _ in range(steps):
         attacked.requires_grad_(True)
         (gradient,) = torch.autograd.grad(loss(attacked), attacked)
+        ranks.average([gradient])  # before its sign is taken: that of a half batch is not that of the whole one
         moved = attacked.detach() + 2 * size / steps * gradient.sign()
         attacked = onto_simplex(clean + (moved - clean).clamp(-size, size), mask)
     with torch.no_grad():
-        after = float(loss(attacked))
+        after = ranks.mean(loss(attacked))
     return attacked if after >= before else clean
 
 
@@ -110,4 +116,4 @@ def beta_decay(alpha: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
 
 def _uniform(like: torch.Tensor, size: float) -> torch.Tensor:
     # Drawn on the CPU, whose generator's state a resumed search restores.
-    return ((2 * torch.rand(like.shape, dtype=like.dtype) - 1) * size).to(like.device)
+    return ranks.same(((2 * torch.rand(like.shape, dtype=like.dtype) - 1) * size).to(like.device))

@@ -27,6 +27,7 @@ PLANS = {
         select="removal",
         select_batches=2,
     ),
+    "adversarial": SearchPlan(epochs=4, iterations=2, warmup_epochs=1, perturbation="adversarial"),
 }
 
 
