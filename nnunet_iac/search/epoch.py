@@ -119,13 +119,14 @@ def _decide(run: Run, plan: SearchPlan) -> None:
     # The first rank's, so that no rounding error makes ranks decide differently.
     probabilities = ranks.same(architecture.probabilities().detach())
     topology = _topology(probabilities, ranks.same(architecture.edge_weights().detach()), run.cells.nodes)
+    variation = ranks.gather(run.variation)[0]  # on the CPU, where not every backend broadcasts
     run.stability, run.decision = update(
         plan.rule,
         run.stability,
         probabilities,
         architecture.mask,
         topology,
-        gap=chance_gap(run.variation, probabilities.double().cpu()),
+        gap=chance_gap(variation, probabilities.double().cpu()),
         prune=plan.prune,
     )
     if run.decision.pruned:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from tiny_searches import CPU, no_signal, tiny_network
+from tiny_searches import CPU, lines, no_signal, signal, tiny_network
 
+from nnunet_iac.cells.architecture import ArchitectureParameters
+from nnunet_iac.cells.genotype import OPERATIONS
 from nnunet_iac.search import ranks
 from nnunet_iac.search.plan import SearchPlan
 from nnunet_iac.search.search import run_search
@@ -29,6 +32,11 @@ PLANS = {
     ),
     "adversarial": SearchPlan(epochs=4, iterations=2, warmup_epochs=1, perturbation="adversarial"),
 }
+"""Without a signal: nothing is pruned."""
+PRUNING = SearchPlan(epochs=25, iterations=6, warmup_epochs=1, drift=0.4, tau=0.1, patience=1)
+"""Prunes where one operation is rewarded, and ends by itself."""
+MASK = "cells.architecture.mask"
+SKIP = OPERATIONS.index("skip_connect")
 
 
 def halves(stream: int, rank: int, count: int):
@@ -46,14 +54,34 @@ def halves(stream: int, rank: int, count: int):
     return open_at
 
 
-def search(folder: Path, plan: SearchPlan, rank: int, count: int) -> dict[str, torch.Tensor]:
+def search(folder: Path, name: str, rank: int, count: int) -> tuple[dict[str, torch.Tensor], list[str]]:
+    """What is found, and what the log says of every epoch."""
     torch.set_num_threads(1)
+    plan, variation, said = PLANS.get(name, PRUNING), None, []
     network = tiny_network(mode=plan.mode).double()
+    log = said.append
+    if name == "disagreeing" and rank > 0:
+        variation, log = disagreement(network.cells.architecture, said)
     torch.manual_seed(100 + (0 if count == 1 else rank))
     streams = (halves(1, rank, count), halves(2, rank, count))
-    result = run_search(network, no_signal, *streams, plan, folder, device=CPU, log=lambda _: None)
+    loss = signal(network) if plan is PRUNING else no_signal
+    result = run_search(network, loss, *streams, plan, folder, device=CPU, log=log, variation=variation)
     removal = {} if result.removal is None else {"edges": result.removal.edges, "p": result.removal.operation_p}
-    return {**network.state_dict(), **removal}
+    return {**network.state_dict(), **removal}, said
+
+
+def disagreement(architecture: ArchitectureParameters, said: list[str]) -> tuple[torch.Tensor, Callable[[str], None]]:
+    """Let a rank favour another operation, take every lead for chance, and prefer other edges after each epoch.
+
+    It stands for a rounding error at a threshold, which no test can place.
+    """
+
+    def log(line: str) -> None:
+        said.append(line)
+        architecture.beta.detach().normal_(std=3.0)
+
+    architecture.alpha.detach()[..., SKIP] += 8.0
+    return torch.full(architecture.alpha.shape, 1e6, dtype=torch.float64), log
 
 
 def main(rank: int, folder: Path, name: str) -> None:
@@ -61,30 +89,59 @@ def main(rank: int, folder: Path, name: str) -> None:
     store = f"file://{folder / 'store'}"
     torch.distributed.init_process_group("gloo", init_method=store, rank=rank, world_size=2)
     (folder / "files").mkdir(exist_ok=True)
-    torch.save(search(folder / "files", PLANS[name], rank, 2), folder / f"rank{rank}.pt")
+    torch.save(search(folder / "files", name, rank, 2), folder / f"rank{rank}.pt")
     torch.distributed.destroy_process_group()
 
 
-@pytest.mark.parametrize("name", PLANS)
-def test_two_ranks_with_half_batches_equal_one_with_whole_ones(tmp_path, name):
+def two_ranks(folder: Path, name: str) -> list[tuple[dict[str, torch.Tensor], list[str]]]:
+    """What each of two processes found and said."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(FOLDERS), "OMP_NUM_THREADS": "1"}
     words = [sys.executable, __file__]
-    started = [subprocess.Popen([*words, str(rank), str(tmp_path), name], env=environment) for rank in (0, 1)]
+    started = [subprocess.Popen([*words, str(rank), str(folder), name], env=environment) for rank in (0, 1)]
     try:
         assert [process.wait(timeout=240) for process in started] == [0, 0]
     finally:
         for process in started:
             process.kill()
-    first, second = (torch.load(tmp_path / f"rank{rank}.pt") for rank in (0, 1))
+    return [torch.load(folder / f"rank{rank}.pt") for rank in (0, 1)]
+
+
+def assert_close(found: object, expected: object, where: str = "") -> None:
+    """Numbers of a trace may differ by rounding, all else may not."""
+    if isinstance(expected, dict):
+        assert isinstance(found, dict) and found.keys() == expected.keys(), where
+        for key, value in expected.items():
+            assert_close(found[key], value, f"{where}.{key}")
+    elif isinstance(expected, list):
+        assert isinstance(found, list) and len(found) == len(expected), where
+        for index, value in enumerate(expected):
+            assert_close(found[index], value, f"{where}[{index}]")
+    else:
+        close = pytest.approx(expected, rel=1e-5, abs=2e-7) if isinstance(expected, float) else expected
+        assert found == close, where
+
+
+@pytest.mark.parametrize("name", [*PLANS, "pruning"])
+def test_two_ranks_with_half_batches_equal_one_with_whole_ones(tmp_path, name):
+    (first, said), (second, said_too) = two_ranks(tmp_path, name)
     (tmp_path / "alone").mkdir()
-    alone = search(tmp_path / "alone", PLANS[name], 0, 1)
+    alone, said_alone = search(tmp_path / "alone", name, 0, 1)
 
     assert first.keys() == alone.keys()
     for key, value in alone.items():
         assert torch.equal(first[key], second[key]), key
         assert torch.allclose(first[key].double(), value.double(), rtol=1e-5, atol=1e-8), key
-    lines = (tmp_path / "files" / "search.jsonl").read_text().splitlines()
-    assert len(lines) == len((tmp_path / "alone" / "search.jsonl").read_text().splitlines())
+    assert said == said_too == said_alone
+    assert_close(lines(tmp_path / "files"), lines(tmp_path / "alone"))
+    assert bool(first[MASK].all()) == (name != "pruning")
+
+
+def test_ranks_that_would_decide_otherwise_follow_the_first(tmp_path):
+    (first, said), (second, said_too) = two_ranks(tmp_path, "disagreeing")
+
+    assert not first[MASK].all() and torch.equal(first[MASK], second[MASK])
+    assert first["cells.architecture.alpha"].ne(second["cells.architecture.alpha"]).any()
+    assert said == said_too and f"epoch {PRUNING.epochs} of" not in "".join(said)
 
 
 def test_alone_nothing_is_changed():

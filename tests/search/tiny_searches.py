@@ -58,7 +58,8 @@ def signal(network: CellUNet, operation: int = SEP, noise: float = 0.3) -> Loss:
 
     def loss(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         probabilities = network.cells.architecture.probabilities()
-        reward = noise * target.flatten()[: probabilities.numel()].view_as(probabilities)
+        # The mean over images, so that the losses of two halves of a batch have the whole one's as their mean.
+        reward = noise * target.flatten(1).mean(0)[: probabilities.numel()].view_as(probabilities)
         reward[..., operation] += 1.0
         return no_signal(output, target) - (probabilities * reward).sum()
 
