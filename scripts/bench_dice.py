@@ -4,7 +4,8 @@
 
 Needs nnU-Net's three folders and a planned and preprocessed data set. Every arm is one ``nnUNetv2_train`` with one of
 this package's trainers on plans that this script derives; arms that are finished are not repeated, an interrupted one
-goes on where it was.
+goes on where it was. The plans of one ``--tag`` stay what they are: other settings under it are refused, since they
+would be mixed with what is finished.
 
 ``--host trained`` is the question of a user with a trained U-Net: each seed trains one host (``nnUNetTrainerIACHost``),
 and the arms start from it: ``identity`` gives it no cells (the control), ``random`` implants random cells, the others
@@ -21,13 +22,32 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench_environment import bench_environment
+from dice_study import (
+    ATTENTION,
+    BUDGET,
+    CONTROL,
+    DENSE,
+    FULL,
+    HOST,
+    ONLY_FROM_SCRATCH,
+    PAIRS,
+    PRUNED,
+    RANDOM,
+    SHORT,
+    SHORT_BUDGET,
+    STOCK,
+    TRAINERS,
+    Study,
+)
 
 from nnunet_iac.atomic import write_json
+from nnunet_iac.nnunet.plans import preprocessed_folder
+from nnunet_iac.nnunet.study_plans import ensure_plans
 from nnunet_iac.nnunet.training_processes import Training, run_trainings
 
 if TYPE_CHECKING:
@@ -35,122 +55,21 @@ if TYPE_CHECKING:
     from nnunet_iac.reports.comparison import Comparison, Row
     from nnunet_iac.reports.result import SearchResult
 
-HOST, STOCK, CONTROL, RANDOM, FULL, PRUNED, SHORT, ATTENTION, DENSE = (
-    *("host", "stock", "identity", "random"),
-    *("full search", "pruned search", "short search"),
-    *("attention", "dense"),
-)
-ONLY_FROM_SCRATCH = {
-    STOCK: "nnUNetTrainerStockBudget",
-    ATTENTION: "nnUNetTrainerAttentionSkips",
-    DENSE: "nnUNetTrainerDenseSkips",
-}
-"""Trainers of arms that no trained host is implanted into."""
-
-TRAINERS = {
-    HOST: "Host",
-    CONTROL: "Identity",
-    RANDOM: "Random",
-    FULL: "FullSearch",
-    PRUNED: "",
-    SHORT: "",
-}
-"""What follows ``nnUNetTrainerIAC`` or ``nnUNetTrainerIACImplant``."""
-PAIRS = ((FULL, RANDOM), (PRUNED, RANDOM), (SHORT, RANDOM), (PRUNED, FULL), (SHORT, FULL))
-BUDGET = (
-    "host.epochs=15 host.iterations=20 search.epochs=200 search.warmup_epochs=10 search.iterations=6 "
-    "training.epochs=20 training.iterations=20 training.validation_iterations=2"
-).split()
-SHORT_BUDGET = "search.epochs=10 search.warmup_epochs=2 search.drift=0.5".split()
-
-
-@dataclass(frozen=True)
-class Study:
-    """What is run.
-
-    Attributes:
-        dataset: full name, ``Dataset004_Hippocampus``.
-        configuration: nnU-Net's.
-        fold: nnU-Net's.
-        plans: that all plans are derived from.
-        trained_host: whether a host is trained once for all arms of a seed.
-        seeds: ``search.seed``.
-        arms: keys of :data:`TRAINERS` and :data:`ONLY_FROM_SCRATCH`.
-        budget: settings of all arms, later ones win.
-        short: further settings of the short search.
-        batch_size: replaces the planned one.
-        patch_size: replaces the planned one.
-        tag: part of the plans' names, one for each budget.
-        hosts: tag of an earlier study whose hosts are taken.
-    """
-
-    dataset: str
-    configuration: str
-    fold: int
-    plans: str
-    trained_host: bool
-    seeds: Sequence[int]
-    arms: Sequence[str]
-    budget: Sequence[str]
-    short: Sequence[str]
-    batch_size: int | None
-    patch_size: Sequence[int] | None
-    tag: str
-    hosts: str | None
-
-    def plans_name(self, arm: str, seed: int) -> str:
-        """Return the name of an arm's plans."""
-        tag = self.hosts or self.tag if arm == HOST else f"{self.tag}_short" if arm == SHORT else self.tag
-        return f"{self.plans}_{tag}_seed{seed}"
-
-    def trainer(self, arm: str) -> str:
-        """Return the name of the class."""
-        if arm in ONLY_FROM_SCRATCH:
-            return ONLY_FROM_SCRATCH[arm]
-        implants = self.trained_host and arm != HOST
-        return f"nnUNetTrainerIAC{'Implant' if implants else ''}{TRAINERS[arm]}"
-
-    def write_plans(self, arm: str, seed: int) -> None:
-        """Derive an arm's plans, again on each call.
-
-        Raises:
-            SystemExit: if ``nnunet-iac configure`` refuses them.
-        """
-        from nnunet_iac.cli.main import main as nnunet_iac
-
-        # A trained host is looked for under the name of the plans that an arm's plans derive from.
-        source = self.plans if arm == HOST or not self.trained_host else self.plans_name(HOST, seed)
-        settings = [*self.budget, *(self.short if arm == SHORT else []), f"search.seed={seed}"]
-        if self.plans_name(arm, seed) == source:
-            return
-        words = ["-c", self.configuration, "-p", source, "-o", self.plans_name(arm, seed), "--overwrite"]
-        if self.batch_size is not None:
-            words += ["--batch-size", str(self.batch_size)]
-        if self.patch_size is not None:
-            words += ["--patch-size", *map(str, self.patch_size)]
-        status = nnunet_iac(["configure", "-d", self.dataset, *words, "--set", *settings])
-        if status:
-            raise SystemExit(status)
-
-    def training(self, arm: str, seed: int, results: Path, device: str) -> Training:
-        """Return an arm's process."""
-        plans, trainer = self.plans_name(arm, seed), self.trainer(arm)
-        folder = results / self.dataset / f"{trainer}__{plans}__{self.configuration}" / f"fold_{self.fold}"
-        number = str(int(self.dataset[7:10]))
-        what = ("nnUNetv2_train", number, self.configuration, str(self.fold))
-        return Training(f"{arm}, seed {seed}", [*what, "-tr", trainer, "-p", plans, "--c", "-device", device], folder)
+PLANS_OPTIONS = "--budget, --short, --batch-size, --patch-size, --host, --hosts"
+"""What makes the plans of one ``--tag`` what they are."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run what is not done, print the tables; the status is 1 if an arm failed."""
+    """Run what is not done, print the tables; the status is 1 if an arm failed, 2 if its plans are refused."""
     from nnunet_iac.nnunet.hosts import results_folder
 
     args = _parse(argv)
-    study = _study(args)
+    try:
+        study, budget = _prepare(args)
+    except (ValueError, FileNotFoundError) as error:
+        print(f"bench_dice.py: {error}", file=sys.stderr)
+        return 2
     names = [*([HOST] if study.trained_host else []), *study.arms]
-    for seed in study.seeds:
-        for arm in (*([] if study.hosts else [HOST]), PRUNED, SHORT):
-            study.write_plans(arm, seed)
     results = results_folder()
     runs = {(arm, seed): study.training(arm, seed, results, args.device) for arm in names for seed in study.seeds}
     environment = bench_environment(args.threads, Path(__file__).resolve().parent / "stock")
@@ -169,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     result = _measure(study, runs, args.margin)
     print("\n" + _markdown(result))
     if args.json:
-        write_json(Path(args.json), _record(study, result, args))
+        write_json(Path(args.json), _record(replace(study, budget=budget), result, args))
     return 0
 
 
@@ -198,15 +117,26 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if args.host == "trained" and (misplaced := ONLY_FROM_SCRATCH.keys() & set(args.arms or [])):
         parser.error(f"--arms {' '.join(sorted(misplaced))}: expected --host scratch with it, got trained")
+    if args.hosts and args.host != "trained":
+        parser.error(f"--hosts {args.hosts}: expected --host trained with it, got {args.host}")
+    if args.batch_size is not None and args.batch_size < 2:
+        parser.error(f"--batch-size: expected at least 2, got {args.batch_size}")
     args.arms = args.arms or (arms if args.host == "scratch" else arms[: -len(ONLY_FROM_SCRATCH)])
     return args
 
 
-def _study(args: argparse.Namespace) -> Study:
-    from nnunet_iac.nnunet.plans import preprocessed_folder
+def _prepare(args: argparse.Namespace) -> tuple[Study, list[str]]:
+    """Write the plans that are not there yet; return what is run, and with what settings."""
+    preprocessed = preprocessed_folder(args.dataset)
+    study = _study(args, preprocessed.name)
+    budget = study.whole_budget(preprocessed)
+    ensure_plans(preprocessed, study.derived_plans(preprocessed), study.configuration, PLANS_OPTIONS)
+    return study, budget
 
+
+def _study(args: argparse.Namespace, dataset: str) -> Study:
     return Study(
-        dataset=preprocessed_folder(args.dataset).name,
+        dataset=dataset,
         configuration=args.configuration,
         fold=args.fold,
         plans=args.plans,
@@ -218,7 +148,7 @@ def _study(args: argparse.Namespace) -> Study:
         batch_size=args.batch_size,
         patch_size=args.patch_size,
         tag=args.tag,
-        hosts=args.hosts,
+        hosts=None if args.hosts == args.tag else args.hosts,
     )
 
 
@@ -295,8 +225,8 @@ def _markdown(result: Result) -> str:
     lines += ["| pair | difference, 95 % CI | CI with runs | Wilcoxon p | inside the margin |", "|---|---|---|---|---|"]
     for (first, second), row in result.pairs.items():
         if row.result is not None:
-            inside = -row.result.margin < row.result.interval.low and row.result.interval.high < row.result.margin
             texts = (difference_text(row.result), interval_text(row.of_runs), p_text(row.result.p_value))
+            inside = -row.result.margin < row.result.interval.low and row.result.interval.high < row.result.margin
             cells = [*texts, "yes" if inside else "no"]
             lines.append(f"| {first} minus {second} | {' | '.join(cells)} |")
     return "\n".join(lines)
@@ -330,12 +260,7 @@ def _record(study: Study, result: Result, args: argparse.Namespace) -> dict[str,
         "against_control": rows,
         "pairs": {" minus ".join(pair): _figures(row) for pair, row in result.pairs.items() if row.result},
         "search": {
-            arm: {
-                str(seed): {
-                    key: getattr(found, key) for key in ("status", "epochs", "seconds", "decided_edges", "edges")
-                }
-                for seed, found in by_seed.items()
-            }
+            arm: {str(seed): {key: getattr(found, key) for key in COST} for seed, found in by_seed.items()}
             for arm, by_seed in result.searches.items()
         },
     }

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
-from nnunet_iac.nnunet.plans import Plans, configuration_of, derive, plans_path, read_plans, write_plans
+from nnunet_iac.nnunet.plans import derive, plans_path, read_plans
 from nnunet_iac.nnunet.settings import Settings, parse_assignments
+from nnunet_iac.nnunet.study_plans import ensure_plans
 
 OWN = ("search.seed", "search.augment", "training.augment", "search.prune")
 """Settings that the matrix gives each job itself."""
@@ -203,19 +203,5 @@ class Matrix:
             ValueError: if there are plans of that name with another meaning; the file is not touched.
         """
         host = read_plans(plans_path(preprocessed, HOSTS[job.host].plans))
-        name, block = self.plans_name(job), self.settings(job).to_block()
-        derived = derive(host, self.configuration, name, block)
-        path = plans_path(preprocessed, name)
-        if not path.is_file():
-            write_plans(path, derived)
-        elif _meaning(read_plans(path), self.configuration) != _meaning(derived, self.configuration):
-            raise ValueError(
-                f"--budget: expected the settings and the host of the plans that are there already, {path} has others; "
-                "finished and new trainings would be mixed. Give the old budget, or another --tag"
-            )
-
-
-def _meaning(plans: Plans, configuration: str) -> dict[str, Any]:
-    """Return what is trained; a setting that later versions added has its default."""
-    found = configuration_of(plans, configuration)
-    return {**found, "iac": Settings.from_block(found.get("iac", {}))}
+        derived = derive(host, self.configuration, self.plans_name(job), self.settings(job).to_block())
+        ensure_plans(preprocessed, [derived], self.configuration)

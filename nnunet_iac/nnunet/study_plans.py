@@ -1,0 +1,50 @@
+"""Plans of a study's trainings: derived once and then left alone, so that all that bears one name had one budget.
+
+Trainings that are finished are not repeated, however they were started; a study whose plans could change between two
+calls would put trainings of several budgets into one table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from nnunet_iac.nnunet.plans import DERIVED_FROM, Plans, configuration_of, new_plans_path, read_plans, write_plans
+from nnunet_iac.nnunet.run_state import differences
+from nnunet_iac.nnunet.settings import Settings
+
+
+def ensure_plans(folder: Path, wanted: Sequence[Plans], configuration: str, options: str = "--budget") -> None:
+    """Write what is not there yet; everything is checked before the first file is written.
+
+    Args:
+        folder: of the preprocessed data set.
+        wanted: derived plans, each to lie under its own ``plans_name``.
+        configuration: that is trained.
+        options: of the command that made them what they are, for the message.
+
+    Raises:
+        ValueError: for bad settings or names, or if there are plans of that name with another meaning.
+    """
+    paths = [new_plans_path(folder, plans["plans_name"]) for plans in wanted]
+    for path, plans in zip(paths, wanted, strict=True):
+        here = _meaning(plans, configuration)
+        changes = list(differences(_meaning(read_plans(path), configuration), here)) if path.is_file() else []
+        if changes:
+            raise ValueError(
+                f"{options}: expected the settings and the host of the plans that are there already, {path} has "
+                f"others ({'; '.join(changes)}); finished and new trainings would be mixed. Give the old ones, or "
+                "another --tag"
+            )
+    for path, plans in zip(paths, wanted, strict=True):
+        if not path.is_file():
+            write_plans(path, plans)
+
+
+def _meaning(plans: Plans, configuration: str) -> dict[str, Any]:
+    """Return what is trained and on which host; a setting that later versions added has its default."""
+    found = configuration_of(plans, configuration)
+    settings = Settings.from_block(found.get("iac", {})).to_block()
+    # A trained host is looked for under the name of the plans that these come from.
+    return {**found, "iac": settings, DERIVED_FROM: plans.get(DERIVED_FROM)}

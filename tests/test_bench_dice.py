@@ -1,0 +1,164 @@
+"""The benchmarks of Dice, with trainings that are fakes: which budgets may meet in a table, and what it says."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from fake_trainings import FakeTrainings, fake_trainings
+from nnunet_folders import Folders
+
+SCRIPTS = str(Path(__file__).parents[1] / "scripts")
+WORDS = ("-d", "990", "--seeds", "0", "1", "--arms")
+SEARCHES = ("random", "short search")
+FIRST = ["--budget", "search.epochs=90", "--batch-size", "4"]
+
+
+@pytest.fixture
+def bench(planned: Folders, monkeypatch: pytest.MonkeyPatch) -> tuple[ModuleType, FakeTrainings]:
+    return fake_trainings(planned, monkeypatch, SCRIPTS)
+
+
+Bench = tuple[ModuleType, FakeTrainings]
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.glob("*.json")}
+
+
+def row(text: str, start: str) -> list[str]:
+    """The cells of the table's row that starts so."""
+    (line,) = [line for line in text.splitlines() if line.startswith(f"| {start} |")]
+    return [cell.strip() for cell in line.split("|")[1:-1]]
+
+
+def record(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(path.read_text())
+    return found
+
+
+class TestBudgetsThatMayNotMeet:
+    @pytest.mark.parametrize(
+        ("words", "difference"),
+        [
+            (["--budget", "search.epochs=80", "--batch-size", "4"], "iac.search.epochs is 90 there, 80 here"),
+            (["--budget", "search.epochs=90", "--batch-size", "6"], "batch_size is 4 there, 6 here"),
+            (["--budget", "search.epochs=90"], "batch_size is 4 there, 12 here"),
+            ([*FIRST, "--patch-size", "64", "64"], "patch_size is [32, 32] there, [64, 64] here"),
+            ([*FIRST, "--short", "search.drift=1"], "iac.search.drift is 0.5 there, 1 here"),
+            ([*FIRST, "--host", "scratch"], "derived_from is 'nnUNetPlans_bench_seed0' there, 'nnUNetPlans' here"),
+        ],
+    )
+    def test_another_one_under_the_same_tag_is_refused(
+        self, bench: Bench, planned: Folders, capsys: pytest.CaptureFixture[str], words: list[str], difference: str
+    ) -> None:
+        module, fake = bench
+        assert module.main([*WORDS, *SEARCHES, *FIRST]) == 0
+        plans, _ = files(planned.preprocessed), (fake.take_started(), capsys.readouterr())
+
+        assert module.main([*WORDS, *SEARCHES, *words]) == 2
+
+        said = capsys.readouterr()
+        assert difference in said.err and "another --tag" in said.err and "| arm |" not in said.out
+        assert fake.started == [] and files(planned.preprocessed) == plans
+        fake.failing = {"random, seed 0"}  # it is started, that is enough
+        assert module.main([*WORDS, *SEARCHES, *words, "--tag", "other"]) == 1 and fake.started
+
+    def test_a_study_on_trained_hosts_does_not_take_the_plans_of_one_from_scratch(
+        self, bench: Bench, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        module, fake = bench
+        assert module.main([*WORDS, "random", "--host", "scratch", *FIRST]) == 0
+        fake.take_started()
+
+        assert module.main([*WORDS, "random", "--budget", "host.epochs=60"]) == 2
+        assert "iac.host.epochs is 15 there, 60 here" in capsys.readouterr().err and fake.started == []
+
+    def test_nothing_is_written_before_everything_is_checked(self, bench: Bench, planned: Folders) -> None:
+        module, _ = bench
+        assert module.main(["-d", "990", "--seeds", "1", "--arms", "random"]) == 0
+        plans = files(planned.preprocessed)
+
+        assert module.main(["-d", "990", "--seeds", "0", "1", "--arms", "random", "--batch-size", "4"]) == 2
+        assert files(planned.preprocessed) == plans
+
+    def test_bad_settings_and_missing_plans_are_refused_in_one_line(
+        self, bench: Bench, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        module, fake = bench
+        for words in (["--budget", "search.epoch=3"], ["-p", "nnUNetNoPlans"], ["--hosts", "nobody"]):
+            assert module.main([*WORDS, "random", *words]) == 2
+            assert len(capsys.readouterr().err.splitlines()) == 1 and fake.started == []
+
+
+class TestGoingOn:
+    def test_the_same_command_runs_what_is_not_done(
+        self, bench: Bench, planned: Folders, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        module, fake = bench
+        fake.failing = {"short search, seed 1"}
+        assert module.main([*WORDS, *SEARCHES, *FIRST]) == 1
+        assert len(fake.take_started()) == 2 + 2 * len(SEARCHES) and "| arm |" not in capsys.readouterr().out
+        plans, fake.failing = files(planned.preprocessed), set()
+
+        assert module.main([*WORDS, *SEARCHES, *FIRST]) == 0
+        assert fake.take_started() == ["short search, seed 1"] and "| arm |" in capsys.readouterr().out
+        assert module.main([*WORDS, *SEARCHES, *FIRST]) == 0
+        assert fake.started == [] and files(planned.preprocessed) == plans
+
+    def test_another_arm_and_another_seed_join_in(self, bench: Bench) -> None:
+        module, fake = bench
+        assert module.main([*WORDS, "random", *FIRST]) == 0
+        fake.take_started()
+
+        assert module.main(["-d", "990", "--seeds", "0", "1", "2", "--arms", "random", "short search", *FIRST]) == 0
+        assert fake.started == ["host, seed 2", *(f"short search, seed {s}" for s in range(3)), "random, seed 2"]
+
+    def test_short_searches_of_other_settings_do_not_matter_where_there_are_none(self, bench: Bench) -> None:
+        module, _ = bench
+        assert module.main([*WORDS, "random", *FIRST]) == 0
+        assert module.main([*WORDS, "random", *FIRST, "--short", "search.drift=1"]) == 0
+
+
+class TestHostsOfAnEarlierStudy:
+    def test_the_record_says_how_they_were_trained(self, bench: Bench, tmp_path: Path) -> None:
+        module, fake = bench
+        first = ["--tag", "first", "--budget", "host.epochs=60", "training.augment=false"]
+        assert module.main([*WORDS, "random", *first]) == 0
+        fake.take_started()
+
+        assert module.main([*WORDS, "random", "--hosts", "first", "--json", str(tmp_path / "dice.json")]) == 0
+
+        assert fake.started == ["random, seed 0", "random, seed 1"]
+        budget = record(tmp_path / "dice.json")["study"]["budget"]
+        assert [word for word in budget if word.startswith("host.")] == ["host.epochs=60", "host.iterations=20"]
+        # The arms' plans derive from the hosts', and have their settings where this study says nothing.
+        assert "training.augment=false" in budget and "training.epochs=20" in budget
+        assert not any(word.startswith("search.seed=") for word in budget)
+
+    def test_hosts_of_two_budgets_are_refused(self, bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+        module, _ = bench
+        for seed, epochs in ((0, 60), (1, 30)):
+            words = ["--tag", "first", "--budget", f"host.epochs={epochs}"]
+            assert module.main(["-d", "990", "--seeds", str(seed), "--arms", "random", *words]) == 0
+
+        assert module.main([*WORDS, "random", "--hosts", "first"]) == 2
+        assert "--hosts: expected hosts of one budget" in capsys.readouterr().err
+
+    def test_a_study_from_scratch_has_none(self, bench: Bench) -> None:
+        with pytest.raises(SystemExit, match="2"):
+            bench[0].main([*WORDS, "random", "--host", "scratch", "--hosts", "first"])
+
+
+def test_the_record_of_a_study_with_its_own_hosts_has_its_budget(bench: Bench, tmp_path: Path) -> None:
+    words = ["--budget", "host.epochs=60", "--json", str(tmp_path / "dice.json")]
+    assert bench[0].main([*WORDS, "random", *words]) == 0
+
+    found = record(tmp_path / "dice.json")
+    assert [word for word in found["study"]["budget"] if "epochs" in word] == [
+        *("host.epochs=60", "search.epochs=200", "search.warmup_epochs=10", "training.epochs=20")
+    ]
+    assert found["patients"] == ["p0", "p1", "p2", "p3"] and set(found["against_control"]) == {"random"}
