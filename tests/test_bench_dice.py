@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from pathlib import Path
 from types import ModuleType
@@ -162,3 +163,65 @@ def test_the_record_of_a_study_with_its_own_hosts_has_its_budget(bench: Bench, t
         *("host.epochs=60", "search.epochs=200", "search.warmup_epochs=10", "training.epochs=20")
     ]
     assert found["patients"] == ["p0", "p1", "p2", "p3"] and set(found["against_control"]) == {"random"}
+
+
+PAIRED = ("identity", "random", "full search", "pruned search", "short search")
+
+
+class TestTables:
+    def test_a_difference_that_scatters_from_seed_to_seed_is_not_inside_the_margin(
+        self, bench: Bench, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        module, fake = bench
+        # Two seeds of the full search are as far above the random cells as below them; nothing differs by patient.
+        fake.shift = lambda arm, seed: 2 * seed if arm == "full search" else 1
+        words = ["--arms", "identity", "random", "full search", "pruned search", "--margin", "5"]
+
+        assert module.main(["-d", "990", "--seeds", "0", "1", *words]) == 0
+
+        said = capsys.readouterr().out
+        difference, with_runs, _, inside = row(said, "full search minus random")[1:]
+        low, high = (float(end) for end in difference.partition(" ")[2].strip("[]").split(", "))
+        assert -5 < low <= high < 5 and with_runs.startswith("[-") and inside == "no"
+        assert row(said, "pruned search minus random")[1:] == ["+0.00 [+0.00, +0.00]", "[+0.00, +0.00]", "1.000", "yes"]
+        assert "| inside the margin (both CIs; one run: patients alone) |" in said
+
+    @pytest.mark.parametrize(("shift", "inside"), [(1, "yes"), (0, "no")])
+    def test_of_one_seed_the_patients_alone_are_asked(
+        self, bench: Bench, capsys: pytest.CaptureFixture[str], shift: int, inside: str
+    ) -> None:
+        module, fake = bench
+        fake.shift = lambda arm, seed: shift if arm == "full search" else 1
+
+        assert module.main(["-d", "990", "--seeds", "0", "--arms", "random", "full search", "--margin", "5"]) == 0
+
+        cells = row(capsys.readouterr().out, "full search minus random")
+        assert (cells[2], cells[-1]) == ("one run", inside)
+
+    def test_arms_are_compared_with_the_control_and_searches_with_the_full_one(
+        self, bench: Bench, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    ) -> None:
+        module, fake = bench
+        fake.shift = lambda arm, seed: {"host": 3, "identity": 2, "random": 2}.get(arm, 0)
+        assert module.main([*WORDS, *PAIRED, "--json", str(tmp_path / "dice.json")]) == 0
+
+        said, found = capsys.readouterr().out, record(tmp_path / "dice.json")
+        assert "4 patients" in said and row(said, "random")[3] == "+0.00 [+0.00, +0.00]"
+        gain = found["against_control"]["full search"]["difference"]
+        assert gain > 5 and row(said, "full search")[3].startswith(f"+{gain:.2f} [")
+        assert row(said, "full search")[1] == "100.00, 100.00" and found["against_control"]["host"]["difference"] < -5
+        assert row(said, "full search")[-2:] == ["160 (13/14 decided), 160 (13/14 decided)", "80, 80"]
+        assert "The short search was 16.0, 16.0 times cheaper" in said and "pruned search was 4.0, 4.0 times" in said
+        assert set(found["pairs"]) == {" minus ".join(pair) for pair in module.PAIRS}
+        assert found["search"]["short search"]["1"]["seconds"] == 5
+
+    def test_the_benchmark_of_searches_is_this_one_with_arms_that_search(
+        self, bench: Bench, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        _, fake = bench
+        search = importlib.import_module("bench_search")
+
+        assert search.main(["-d", "990", "--seeds", "0"]) == 0
+
+        assert set(fake.started) == {f"{arm}, seed 0" for arm in ("host", *PAIRED)}
+        assert "The short search was 16.0 times cheaper" in capsys.readouterr().out
