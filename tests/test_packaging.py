@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
+import importlib
 import re
+import shlex
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -69,6 +73,48 @@ def test_readme_commands_parse(line: str) -> None:
         assert stopped.value.code == 0
     else:
         assert build_parser().parse_args(words).command == words[0]
+
+
+SCRIPTS = re.findall(r"`python\s+scripts/(\w+)\.py([^`]*)`", README)
+"""Commands in a pair of backticks, which may be wrapped over lines."""
+
+
+def test_every_script_that_the_readme_runs_is_found() -> None:
+    assert len(SCRIPTS) == len(re.findall(r"python\s+scripts/", README)) > 9
+
+
+@pytest.mark.parametrize(("name", "words"), SCRIPTS, ids=[name for name, _ in SCRIPTS])
+def test_readme_commands_of_scripts_parse(name: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    _parse(name, shlex.split(words), monkeypatch)
+
+
+@pytest.mark.parametrize("name", sorted({name for name, _ in SCRIPTS}))
+def test_an_option_that_a_script_does_not_have_is_found_out(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        _parse(name, ["--no-such-option"], monkeypatch)
+
+
+class Parsed(BaseException):
+    """Ends a script after its words were understood."""
+
+
+def _parse(name: str, words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a script read its words, with all that it checks about them, and do nothing else."""
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    script = importlib.import_module(name)
+    parse = getattr(script, "_parse", getattr(script, "_arguments", None))
+    if parse is not None:
+        parse(words)
+        return
+    original = argparse.ArgumentParser.parse_args
+
+    def parse_and_stop(*arguments: Any) -> None:
+        original(*arguments)
+        raise Parsed
+
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", parse_and_stop)
+    with pytest.raises(Parsed):
+        script.main(words)
 
 
 def _made(folder: Path) -> Path:
