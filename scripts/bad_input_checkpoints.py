@@ -60,7 +60,7 @@ def _torch_damages(name: str, draw: random.Random) -> Iterator[tuple[str, Prepar
         return prepare
 
     def bomb(base: Path) -> None:
-        with zipfile.ZipFile(healthy(base), "a", zipfile.ZIP_LATED) as archive:
+        with zipfile.ZipFile(healthy(base), "a", zipfile.ZIP_DEFLATED) as archive:
             archive.writestr("archive/data/999", bytes(100 << 20))
 
     yield "empty", written(name, b"")
