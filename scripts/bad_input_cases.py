@@ -10,7 +10,8 @@ from typing import Any
 
 from bad_input_world import CHECKPOINT, HOST, SEARCHED
 
-Prepare = Callable[[Path], None]
+Prepare = Callable[[Path], object]
+"""Puts an input into the world, whose folder it is given."""
 
 SCORE = "score random -d 990 -c 2d --images 2"
 CONFIGURE = "configure -d 990 -c 2d -o new"

@@ -310,8 +310,8 @@ def _name_cases() -> Iterator[Case]:
         yield Case("names", f"compare --names: {name}", COMPARE, ("--names",), more=("--names", _NAMES[name], "b"))
     for name in ("300 characters", "line break", "NUL", "slash", "quote"):
         text = _PLANS_NAMES[name]
-        more = (f"-d=Dataset990_{text}", "-c=2d", "-o=new")
-        yield Case("names", f"-d: {name}", "configure", ("-d", "plans"), more=more)
+        words = (f"-d=Dataset990_{text}", "-c=2d", "-o=new")
+        yield Case("names", f"-d: {name}", "configure", ("-d", "plans"), more=words)
         yield Case("names", f"-p: {name}", CONFIGURE, ("plans", "-p"), more=(f"-p={text}",))
         yield Case("names", f"-c: {name}", "configure -d 990 -o new", ("-c",), more=(f"-c={text}",))
     for number in ("99999", "-1", "1e3", "990; rm -rf /", ""):

@@ -43,7 +43,7 @@ from nnunet_iac.search.bilevel import Precision, architecture_step, weight_step
 PLAIN = "dynamic_network_architectures.architectures.unet.PlainConvUNet"
 SIDES = ("published", "ours")
 CLOCKS: dict[str, Callable[[], float]] = {"wall": time.perf_counter, "cpu": time.process_time}
-LEVERS = {
+LEVERS: dict[str, dict[str, Any]] = {
     "ours": {},
     "without product kernels": {"nnunet_iac.cells.outgoing.DENSE_CHANNELS": 0},
     "without channels last": {
@@ -142,8 +142,9 @@ def _side(case: Case, device: torch.device) -> dict[str, Callable[[], None]]:
         mask = torch.rand(ours.architecture.mask.shape) < case.active
         mask[..., 4] = True
         ours.architecture.set_mask(mask.to(device))
-    for level in ours.levels:
-        nn.init.normal_(level.projection.weight, std=0.05)
+    for cell in ours.levels:
+        projection: Any = cell.projection
+        nn.init.normal_(projection.weight, std=0.05)
     network.freeze_host(True)
     network.train()
     batch = batch_of(case, device, network)

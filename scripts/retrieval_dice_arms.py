@@ -67,8 +67,11 @@ def bring(study: Study, target: str, seed: int, results: Path) -> None:
 
     zoo, first = Zoo(study.zoo_folder(target, results)), (target, arms[0], seed)
     data = prepared_data(target, study.configuration, study.plans_name((target, SCRATCH, seed)), fold=study.fold)
-    folders = {"plans_path": _plans_path(study, first), "folder": study.retrieval_folder(first, results)}
-    looks = {"patches": study.patches, "share": 0.3, "seed": seed, "device": study.device}
+    folders: dict[str, Any] = {
+        "plans_path": _plans_path(study, first),
+        "folder": study.retrieval_folder(first, results),
+    }
+    looks: dict[str, Any] = {"patches": study.patches, "share": 0.3, "seed": seed, "device": study.device}
     wanted = retrieval_target(data, study.fold, name=study.plans_name(first), **folders, **looks)
     tasks = fitting_tasks(read_tasks(zoo), wanted, print)
     near, names = find_nearness(tasks, wanted.sample)
@@ -77,7 +80,7 @@ def bring(study: Study, target: str, seed: int, results: Path) -> None:
     for arm in arms:
         run = (target, arm, seed)
         one, words = pick(arm, ranked, names[near.source], (seed, number(target)))
-        place = {"plans_path": _plans_path(study, run), "folder": study.retrieval_folder(run, results)}
+        place: dict[str, Any] = {"plans_path": _plans_path(study, run), "folder": study.retrieval_folder(run, results)}
         here = replace(wanted, name=study.plans_name(run), **place)
         request, say = Request(T1, seed=seed, device=study.device), partial(print, f"{target} {arm}:", flush=True)
         choose(zoo, [one], (near, names), here, request, say, first=words)
