@@ -226,7 +226,9 @@ class TestMulti:
         planted.features("Dataset903_C", 3.0)
         choice = choose_source(planted.zoo, "nearest", target())
         assert choice.dataset == "Dataset903_C"
-        assert f"which have no distance; transfer.source=multi or transfer.source={entry.id}" in "\n".join(choice.lines())
+        assert f"which have no distance; transfer.source=multi or transfer.source={entry.id}" in "\n".join(
+            choice.lines()
+        )
 
 
 class Clock:
