@@ -1,4 +1,7 @@
-"""``nnunet-iac zoo build``: train a supernet on a data set, measure sub-networks of it, write both into a zoo."""
+"""``nnunet-iac zoo build``: train a supernet on a data set, measure sub-networks of it, write both into a zoo.
+
+With ``--multi`` it is a search for cells on several data sets together: see :mod:`nnunet_iac.cli.zoo_build_multi`.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nnunet_iac.cli import zoo_build_multi
 from nnunet_iac.cli.arguments import add_device_argument, device_of, fold, output_path
 
 if TYPE_CHECKING:
@@ -14,15 +18,21 @@ if TYPE_CHECKING:
     from nnunet_iac.nnunet.supernet_host import SupernetHost
     from nnunet_iac.zoo.store import Added
 
-HELP = "train a supernet on a data set, measure its sub-networks with inherited weights, put both into the zoo"
+HELP = (
+    "train a supernet on a data set, measure its sub-networks with inherited weights, put both into the zoo; with "
+    "--multi search for cells on several data sets together instead, for transfer.source=multi"
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the data set, the budget, what is measured and where it works."""
-    parser.add_argument("-d", dest="dataset", required=True, help="data set, id or name")
+    parser.add_argument(
+        "-d", dest="datasets", nargs="+", required=True, metavar="DATASET", help="id or name; several with --multi"
+    )
     parser.add_argument("-f", dest="fold", type=fold, default=0, help="its training cases are used (default: 0)")
     parser.add_argument("--host", type=Path, metavar="CHECKPOINT", help="start from this trained network of the plans")
     add_build_arguments(parser)
+    zoo_build_multi.add_arguments(parser)
     add_device_argument(parser)
     add_folder_arguments(parser, "supernet__<plans>__<configuration>/fold_<F>")
 
@@ -89,7 +99,7 @@ def _declare_budget(parser: argparse.ArgumentParser) -> list[argparse.Action]:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Check everything, train, measure, and write three entries.
+    """Check everything, train, measure, and write three entries; with ``--multi``, search and write one.
 
     Raises:
         FileNotFoundError: if a data set, its cases or the host are missing.
@@ -98,6 +108,11 @@ def run(args: argparse.Namespace) -> int:
         TimeoutError: if another process works in the folder.
         FloatingPointError: if the training diverges.
     """
+    if args.multi:
+        zoo_build_multi.refuse_options(args, [*add_build_arguments(argparse.ArgumentParser(add_help=False))])
+        return zoo_build_multi.run(args)
+    zoo_build_multi.check_single(args)
+    args.dataset = args.datasets[0]
     from nnunet_iac.nnunet.run_state import alone_in, remove_files, remove_leftovers
     from nnunet_iac.nnunet.supernet_build import FILES
     from nnunet_iac.nnunet.supernet_entries import writable_zoo, write_entries

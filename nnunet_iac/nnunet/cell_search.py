@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -43,12 +43,14 @@ class SearchData:
         architecture: cases that train the architecture, of other patients.
         open_stream: see :data:`StreamOpener`.
         source: how patients are known, in words, or None if every case counts as one.
+        identity: what the batches depend on besides, as JSON has it; a search that is continued must agree.
     """
 
     weights: list[str]
     architecture: list[str]
     open_stream: StreamOpener
     source: str | None
+    identity: Mapping[str, Any] = field(default_factory=dict)
 
 
 def plan_of(settings: Settings, prune: bool | None) -> SearchPlan:
@@ -171,6 +173,7 @@ class _Streams:
 def _identity(network: CellUNet, settings: Settings, data: SearchData, start: CellStart | None) -> dict[str, Any]:
     return {
         **({} if start is None else {"start": dict(start.identity)}),
+        **({"batches": dict(data.identity)} if data.identity else {}),
         "host": network.host_digest(),
         "cell": asdict(settings.cell),
         "partial_channels": settings.search.partial_channels,

@@ -1,4 +1,6 @@
-"""Which search of a zoo to start from: a named one, or the one whose data set is nearest to the target's."""
+"""Which search of a zoo to start from: a named one, the one whose data set is nearest to the target's, or the newest
+of those on several data sets.
+"""
 
 from __future__ import annotations
 
@@ -18,10 +20,15 @@ from nnunet_iac.zoo.store import Zoo
 NEAREST = "nearest"
 """``transfer.source`` that leaves the choice to the distance."""
 
+MULTI = "multi"
+"""``transfer.source`` that takes the newest search on several data sets."""
+
 SCHEMA = 1
 """Version of the JSON form of a choice."""
 
 REMEDY = "add the fold in which a search ran with nnunet-iac zoo add --searches FOLDER"
+
+MULTI_REMEDY = "search on two or more other data sets with nnunet-iac zoo build --multi -d ID ID -c CONFIGURATION"
 
 
 class NoSourceError(ValueError):
@@ -109,19 +116,26 @@ def choose_source(zoo: Zoo, wanted: str, target: TransferTarget) -> SourceChoice
 
     Args:
         zoo: with entries of the kinds ``search supernet`` and ``dataset features``.
-        wanted: (start of) an entry's id, or ``nearest``.
+        wanted: (start of) an entry's id, ``nearest``, or ``multi``.
         target: what it is for.
 
     Raises:
         FileNotFoundError: if there is no zoo.
         ValueError: if the named entry does not fit, or there is none to choose from; the message names the remedy.
     """
-    return _nearest(zoo, target) if wanted == NEAREST else _named(zoo, wanted, target)
+    ways = {NEAREST: _nearest, MULTI: _newest_multi}
+    return ways[wanted](zoo, target) if wanted in ways else _named(zoo, wanted, target)
+
+
+def datasets_of(entry: Entry) -> tuple[str, ...]:
+    """Return the data sets that an entry was searched on: several after ``zoo build --multi``, else one."""
+    found = entry.facts.get("datasets")
+    return tuple(map(str, found)) if isinstance(found, list) and found else (entry.dataset,)
 
 
 def lineage_of(entry: Entry) -> tuple[str, ...]:
     """Return the data sets that an entry's weights have seen, its own first."""
-    return (entry.dataset, *map(str, entry.facts.get("ancestors", ())))
+    return (*datasets_of(entry), *map(str, entry.facts.get("ancestors", ())))
 
 
 def problem_of(entry: Entry, nodes: int) -> str:
@@ -164,9 +178,7 @@ def _nearest(zoo: Zoo, target: TransferTarget) -> SourceChoice:
     if not entries:
         raise NoSourceError(f"transfer.zoo: expected a {search_import.KIND} in {zoo.place.name}, found none; {REMEDY}")
     described = _described(zoo, target)
-    problems = {entry.id: _why_not(entry, target, described) for entry in entries}
-    candidates = [entry for entry in entries if not problems[entry.id]]
-    skipped = {f"{entry.id} ({entry.name})": problems[entry.id] for entry in entries if problems[entry.id]}
+    candidates, skipped = _sorted_out(entries, lambda entry: _why_not(entry, target, described))
     if not candidates:
         left = "; ".join(f"{what}: {why}" for what, why in skipped.items())
         raise NoSourceError(
@@ -199,6 +211,36 @@ def _nearest(zoo: Zoo, target: TransferTarget) -> SourceChoice:
     )
 
 
+def _newest_multi(zoo: Zoo, target: TransferTarget) -> SourceChoice:
+    entries = [entry for entry in zoo.entries(Query(kind=search_import.KIND)) if len(datasets_of(entry)) > 1]
+    candidates, skipped = _sorted_out(entries, lambda entry: _why_no_multi(entry, target))
+    if not candidates:
+        left = "; ".join(f"{what}: {why}" for what, why in skipped.items()) or "there is no search on several"
+        raise NoSourceError(
+            f"transfer.source: expected a search on several data sets in {zoo.place.name} that {target.dataset} can "
+            f"start from, found none ({left}); {MULTI_REMEDY} --zoo {zoo.place.name}, or take another transfer.source"
+        )
+    best = max(candidates, key=lambda entry: (entry.created, entry.id))
+    count = len(datasets_of(best))
+    return SourceChoice(
+        zoo=zoo.place.name,
+        source=best.id,
+        name=best.name,
+        dataset=best.dataset,
+        wanted=MULTI,
+        why=f"it was searched on {count} data sets together, the newest of {len(candidates)} such that fit",
+        skipped=skipped,
+        lineage=lineage_of(best),
+    )
+
+
+def _sorted_out(entries: Sequence[Entry], problem: Callable[[Entry], str]) -> tuple[list[Entry], dict[str, str]]:
+    """Return the entries without a problem, and the problems of the others by ``id (name)``."""
+    problems = [(entry, problem(entry)) for entry in entries]
+    skipped = {f"{entry.id} ({entry.name})": why for entry, why in problems if why}
+    return [entry for entry, why in problems if not why], skipped
+
+
 def _preference(entry: Entry, target: TransferTarget) -> tuple[bool, bool, bool, str]:
     """Return what decides between searches on one data set, the smaller the better; the id makes it certain."""
     decided = entry.facts.get("search", {}).get("status") == "decided"
@@ -214,6 +256,11 @@ def _described(zoo: Zoo, target: TransferTarget) -> dict[str, Entry]:
 
 
 def _why_not(entry: Entry, target: TransferTarget, described: Mapping[str, Entry]) -> str:
+    if len(datasets_of(entry)) > 1:
+        return (
+            f"it was searched on {len(datasets_of(entry))} data sets together, which have no distance; "
+            f"transfer.source={MULTI} or transfer.source={entry.id} takes it"
+        )
     if target.dataset in lineage_of(entry)[1:]:
         return f"its weights started from the target's own data set; transfer.source={entry.id} takes it all the same"
     if entry.dataset == target.dataset:
@@ -224,4 +271,18 @@ def _why_not(entry: Entry, target: TransferTarget, described: Mapping[str, Entry
     if entry.dataset not in described:
         place = f"{entry.dataset} in {target.dimensions}D"
         return f"the zoo has no {dataset_features.FEATURES} of {place} by the embedded encoder"
+    return problem_of(entry, target.nodes)
+
+
+def _why_no_multi(entry: Entry, target: TransferTarget) -> str:
+    if target.dataset in lineage_of(entry):
+        return (
+            f"{target.dataset}, the target, is among the data sets that its weights have seen; "
+            f"transfer.source={entry.id} takes it all the same"
+        )
+    if entry.dimensions != target.dimensions:
+        return (
+            f"it was searched in {entry.dimensions}D, the target is in {target.dimensions}D; "
+            f"transfer.source={entry.id} takes it all the same"
+        )
     return problem_of(entry, target.nodes)

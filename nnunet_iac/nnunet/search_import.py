@@ -80,11 +80,11 @@ def read_search(
         FileNotFoundError: if there was no search, or its host is nowhere.
         ValueError: if a file is damaged, or state and plans do not belong together.
     """
-    state = _read_state(fold / STATE)
+    state = read_search_state(fold / STATE)
     identity = state["identity"]
     target, trainer = _target(fold)
     network = cast(CellUNet, empty_network(target.architecture, target.inputs, target.outputs))
-    cells = _cells(fold / STATE, state, network)
+    cells = searched_cells(fold / STATE, state, network)
     joint = identity["mode"] == "joint"
     host = joint_host(state["network"], network, STATE) if joint else searched_host(fold, identity["host"], network)
     plan, interface = configuration_of(target.plans, target.configuration), target.interface
@@ -110,7 +110,7 @@ def read_search(
         },
         licence=licence,
         facts={
-            **_facts(state, cells),
+            **search_facts(state, cells),
             "ancestors": _ancestors(fold),
             "host": {"mode": identity["mode"], "file": host.file, "is": host.words},
         },
@@ -120,7 +120,13 @@ def read_search(
     return about, {**tensors, **host.tensors}
 
 
-def _read_state(path: Path) -> dict[str, Any]:
+def read_search_state(path: Path) -> dict[str, Any]:
+    """Read the state of a search with all that an entry says of it.
+
+    Raises:
+        FileNotFoundError: if there is none.
+        ValueError: if it is damaged or of another version.
+    """
     if not path.is_file():
         raise FileNotFoundError(
             f"search: expected {STATE} in {path.parent}, found none; give the folder of the fold that searched (the "
@@ -153,7 +159,17 @@ def _target(fold: Path) -> tuple[WeightTarget, str]:
     return weight_target(plans, parts[2], read_object(dataset)), parts[0]
 
 
-def _cells(path: Path, state: Mapping[str, Any], network: CellUNet) -> MixedCells:
+def searched_cells(path: Path, state: Mapping[str, Any], network: CellUNet) -> MixedCells:
+    """Return the cells of a search with their weights and logits, on the CPU.
+
+    Args:
+        path: of the state, for the message.
+        state: see :func:`read_search_state`.
+        network: the host without cells; on the ``meta`` device it costs nothing.
+
+    Raises:
+        ValueError: if they are of another network.
+    """
     identity, joint = state["identity"], state["identity"]["mode"] == "joint"
     search = {"partial_channels": identity["partial_channels"], "seed": identity["seed"]}
     cells = mixed_cells(network, Settings.from_block({"cell": identity["cell"], "search": search}), torch.device("cpu"))
@@ -170,7 +186,8 @@ def _cells(path: Path, state: Mapping[str, Any], network: CellUNet) -> MixedCell
     return cells
 
 
-def _facts(state: Mapping[str, Any], cells: MixedCells) -> dict[str, Any]:
+def search_facts(state: Mapping[str, Any], cells: MixedCells) -> dict[str, Any]:
+    """Return what an entry says of a search and its cells: shape, budget, smoothing, genotype."""
     identity = state["identity"]
     genotype, decided = _genotype(state, cells), state["decided"]
     smoothing = {"perturbation": identity["perturbation"], "perturbation_size": identity["perturbation_size"]}

@@ -146,7 +146,9 @@ class TransferSettings:
     """The start of nnUNetTrainerIACTransfer from another search; see :mod:`nnunet_iac.cells.warm_start`."""
 
     zoo: str | None = _setting(None, _or_null(_text()), "folder or URL of the zoo to start from")
-    source: str = _setting("nearest", _text(), "(start of) an entry's id; nearest: by distance of the data sets")
+    source: str = _setting(
+        "nearest", _text(), "(start of) an entry's id; nearest: by distance; multi: newest of several data sets"
+    )
     temperature: float | str = _setting(
         2.0, _or("inf", _number(0, 1e9)), "the source's logits are divided by it; inf: a cold start"
     )

@@ -167,11 +167,15 @@ class TransferTrainer(IACTrainer):
 
     def _say_what_differs(self, entry: Entry) -> None:
         cell, old = self.settings.cell, entry.facts.get("cell", {})
+        smoothing, search = entry.facts.get("smoothing") or {}, self.settings.search
         pairs = {
+            "search.perturbation": (smoothing.get("perturbation", "none"), search.perturbation),
             "cell.second_input": (old.get("second_input"), cell.second_input),
             "cell.width": (old.get("width"), cell.width),
-            "search.partial_channels": (entry.facts.get("partial_channels"), self.settings.search.partial_channels),
+            "search.partial_channels": (entry.facts.get("partial_channels"), search.partial_channels),
         }
+        if smoothing and search.perturbation != "none":
+            pairs["search.perturbation_size"] = (smoothing.get("perturbation_size"), search.perturbation_size)
         for name, (before, now) in pairs.items():
             if before != now:
                 self.print_to_log_file(f"WARNING: transfer: the source was searched with {name}={before}, not {now}.")

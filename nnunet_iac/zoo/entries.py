@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nnunet_iac.json_files import parse_json
-from nnunet_iac.zoo.entry import Entry
+from nnunet_iac.zoo.entry import JOINED, Entry
 
 COLUMNS = (
     *("id", "kind", "name", "dataset", "configuration", "trainer", "dimensions", "channels"),
@@ -25,7 +25,7 @@ class Query:
         kind: such as ``network``.
         dimensions: 2 or 3.
         channels: how many image channels.
-        dataset: name, or number as nnU-Net's ``-d`` takes it.
+        dataset: name, or number as nnU-Net's ``-d`` takes it; entries of several data sets are found by each of them.
     """
 
     kind: str | None = None
@@ -126,7 +126,12 @@ def _conditions(query: Query) -> tuple[list[str], list[object]]:
             conditions.append(f"{name} = ?")
             values.append(getattr(query, name))
     if query.dataset is not None:
-        by_number = query.dataset.isdecimal()
-        conditions.append("dataset LIKE ? ESCAPE '\\'" if by_number else "dataset = ?")
-        values.append(f"Dataset{int(query.dataset):03d}\\_%" if by_number else query.dataset)
+        # What an entry of several data sets has between their names stands around each of them here.
+        names = f"'{JOINED}' || dataset || '{JOINED}'"
+        if query.dataset.isdecimal():
+            conditions.append(f"{names} LIKE ? ESCAPE '\\'")
+            values.append(f"%{JOINED}Dataset{int(query.dataset):03d}\\_%")
+        else:
+            conditions.append(f"instr({names}, ?) > 0")
+            values.append(f"{JOINED}{query.dataset}{JOINED}")
     return conditions, values

@@ -14,6 +14,9 @@ from typing import Any
 ID_LENGTH = 16
 """Hexadecimal digits of an entry's id."""
 
+JOINED = " + "
+"""What stands between the names of data sets where an entry was trained on several at once."""
+
 _IDENTITY = ("kind", "dataset", "plans", "configuration", "trainer", "labels", "regions", "channels")
 _OBJECTS = ("plans", "dataset_json", "provenance", "facts")
 _TEXTS = ("kind", "name", "dataset", "configuration", "trainer")
@@ -43,7 +46,7 @@ class Description:
     Attributes:
         kind: ``network``, ``supernet``, ``search supernet``; other kinds may come.
         name: for people, need not be unique.
-        dataset: that it was trained on, such as ``Dataset027_ACDC``.
+        dataset: that it was trained on, such as ``Dataset027_ACDC``; the names of several, joined by :data:`JOINED`.
         plans: content of the plans file.
         configuration: of these plans, such as ``2d``.
         trainer: class that trained it.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ import torch
 
 from nnunet_iac.cells.genotype import OPERATIONS
 from nnunet_iac.nnunet import dataset_features, search_import
-from nnunet_iac.nnunet.nearest_source import SourceChoice, TransferTarget, choose_source
+from nnunet_iac.nnunet.nearest_source import NoSourceError, SourceChoice, TransferTarget, choose_source
 from nnunet_iac.similarity.labelled_features import LabelledFeatures
+from nnunet_iac.zoo import entry as entry_module
 from nnunet_iac.zoo.entry import Description, Entry
 from nnunet_iac.zoo.store import Zoo
 
@@ -170,3 +172,70 @@ class TestNamed:
         entry = planted.features("Dataset901_A", 1.0)
         with pytest.raises(ValueError, match="it is a 'dataset features', no 'search supernet'"):
             choose_source(planted.zoo, entry.id, target(never))
+
+
+class TestMulti:
+    SEVERAL = ("Dataset901_A", "Dataset902_B")
+
+    def multi(self, planted: Planted, datasets: tuple[str, ...] = SEVERAL, created: str = "", **facts: Any) -> Entry:
+        with pytest.MonkeyPatch.context() as patch:
+            if created:
+                patch.setattr(entry_module, "datetime", Clock(created))
+            return planted.search(" + ".join(datasets), datasets=list(datasets), **facts)
+
+    def test_the_newest_is_taken_and_nothing_is_compared(self, planted: Planted) -> None:
+        new = self.multi(planted, created="2026-03-01", seed=1)
+        self.multi(planted, created="2026-01-01", seed=2)
+        planted.search("Dataset903_C")
+        choice = choose_source(planted.zoo, "multi", target(never))
+        assert choice.source == new.id and choice.wanted == "multi" and choice.lineage == self.SEVERAL
+        assert "searched on 2 data sets together, the newest of 2 such that fit" in choice.lines()[0]
+        assert SourceChoice.from_dict(choice.to_dict()).lines() == choice.lines()
+
+    def test_one_that_saw_the_target_or_does_not_fit_is_left_out_with_a_line(self, planted: Planted) -> None:
+        old = self.multi(planted, created="2026-01-01")
+        self.multi(planted, ("Dataset901_A", TARGET), created="2026-02-01")
+        self.multi(planted, created="2026-03-01", ancestors=[TARGET], seed=1)
+        self.multi(planted, created="2026-04-01", nodes=2, seed=2)
+        choice = choose_source(planted.zoo, "multi", target(never))
+        assert choice.source == old.id and len(choice.skipped) == 3
+        text = "\n".join(choice.lines())
+        assert text.count(f"{TARGET}, the target, is among the data sets that its weights have seen") == 2
+        assert "its cells have 2 nodes, cell.nodes is 4" in text and text.count("Transfer: left out") == 3
+
+    def test_other_dimensions_are_left_out(self, planted: Planted) -> None:
+        self.multi(planted)
+        deep = TransferTarget(TARGET, "3d_fullres", 3, 4, never)
+        with pytest.raises(NoSourceError, match=r"searched in 2D, the target is in 3D; transfer\.source="):
+            choose_source(planted.zoo, "multi", deep)
+
+    def test_where_none_is_left_the_remedy_is_named(self, planted: Planted) -> None:
+        planted.search("Dataset903_C")
+        with pytest.raises(NoSourceError, match=r"there is no search on several\); .* zoo build --multi -d ID ID"):
+            choose_source(planted.zoo, "multi", target(never))
+        entry = self.multi(planted, ("Dataset901_A", TARGET))
+        with pytest.raises(NoSourceError, match=rf"{entry.id} .* the target, is among .* zoo build --multi"):
+            choose_source(planted.zoo, "multi", target(never))
+        named = choose_source(planted.zoo, entry.id, target(never))
+        assert "own data set" in named.warnings[0], "a named one is taken with a warning"
+
+    def test_nearest_does_not_take_it_even_if_there_were_features(self, planted: Planted) -> None:
+        entry = self.multi(planted)
+        planted.features(entry.dataset, 0.0)
+        planted.search("Dataset903_C")
+        planted.features("Dataset903_C", 3.0)
+        choice = choose_source(planted.zoo, "nearest", target())
+        assert choice.dataset == "Dataset903_C"
+        assert f"which have no distance; transfer.source=multi or transfer.source={entry.id}" in "\n".join(
+            choice.lines()
+        )
+
+
+class Clock:
+    """Stands for `datetime`: it is always the same day."""
+
+    def __init__(self, day: str) -> None:
+        self.day = day
+
+    def now(self, _: Any) -> datetime:
+        return datetime.fromisoformat(self.day).replace(tzinfo=timezone.utc)
