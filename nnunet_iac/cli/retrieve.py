@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
 
     Raises:
         FileNotFoundError: if a data set or the zoo is missing.
-        FileExistsError: if the plans exist and ``--overwrite`` was not given.
+        FileExistsError: if the plans exist, of no retrieval that was interrupted, and ``--overwrite`` was not given.
         TimeoutError: if another process retrieves under this name.
         ValueError: for bad arguments or plans, an empty zoo, or limits that nothing meets.
     """
@@ -88,6 +88,7 @@ def _request(args: argparse.Namespace) -> Request:
 def _target(args: argparse.Namespace) -> Target:
     from nnunet_iac.nnunet.hosts import results_folder
     from nnunet_iac.nnunet.image_samples import prepared_data
+    from nnunet_iac.nnunet.model_folder import RECORD
     from nnunet_iac.nnunet.plans import new_plans_path, plans_path, preprocessed_folder
     from nnunet_iac.nnunet.retrieval_target import retrieval_target
     from nnunet_iac.nnunet.retrieved_trainer import retrieval_folder
@@ -97,14 +98,17 @@ def _target(args: argparse.Namespace) -> Target:
     path = (new_plans_path if args.output else plans_path)(preprocessed_folder(args.dataset), name)
     if name == args.plans:
         raise ValueError(f"-o: expected another name than the plans to derive from, got {name!r}")
-    if path.exists() and not args.overwrite:
+    folder = retrieval_folder(results_folder(), data.dataset, name, data.configuration)
+    # The record comes last: plans without one, where a retrieval was begun, are those of one that was killed.
+    is_interrupted = folder.is_dir() and not (folder / RECORD).is_file()
+    if path.exists() and not args.overwrite and not is_interrupted:
         raise FileExistsError(f"-o: expected a new name, {path} exists; choose another or give --overwrite")
     return retrieval_target(
         data,
         args.fold,
         name=name,
         plans_path=path,
-        folder=retrieval_folder(results_folder(), data.dataset, name, data.configuration),
+        folder=folder,
         patches=args.patches,
         share=args.share,
         seed=args.seed,

@@ -11,13 +11,14 @@ from typing import Any
 
 import pytest
 from nnunet_folders import DATASET, Folders
-from tiny_dataset import equal, train
+from tiny_dataset import Killed, equal, train
 from tiny_sources import fill, move_away
 
 from nnunet_iac.cli.main import main
 from nnunet_iac.metaspace.ranking import Ranked
 from nnunet_iac.metaspace.relatives import find_nearness
 from nnunet_iac.metaspace.zoo_tasks import read_tasks
+from nnunet_iac.nnunet import retrieval
 from nnunet_iac.nnunet.candidate_training import CandidateTrainer, CandidateTraining
 from nnunet_iac.nnunet.hosts import read_checkpoint
 from nnunet_iac.nnunet.image_samples import prepared_data
@@ -91,6 +92,28 @@ def test_of_several_the_best_after_an_epoch_is_kept_and_nothing_is_trained_twice
     for one in (*record["candidates"], *again["candidates"]):
         one["costs"].pop("latency_ms")
     assert again == record
+
+
+def test_killed_between_plans_and_record_the_same_command_ends_it_without_a_training(
+    dataset: Folders, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    written = retrieval.write_json
+
+    def dying(path: Path, content: Any) -> None:
+        if path.name == RECORD:
+            raise Killed
+        written(path, content)
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(retrieval, "write_json", dying)
+        retrieve(dataset, "--protocol", "T5")
+    assert (dataset.preprocessed / "tiny_retrieved.json").is_file() and not (folder_of(dataset) / RECORD).exists()
+
+    monkeypatch.setattr(CandidateTrainer, "run_training", None)
+    assert retrieve(dataset, "--protocol", "T5") == 0, "all trainings are done"
+    assert len(record_of(dataset)["candidates"]) == 5
+    assert retrieve(dataset, "--protocol", "T5") == 2, "now it is a finished one"
+    assert "expected a new name" in capsys.readouterr().err
 
 
 def test_a_candidate_that_diverges_is_named_and_the_others_decide(
