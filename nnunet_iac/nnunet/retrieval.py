@@ -25,6 +25,7 @@ from nnunet_iac.nnunet.candidate_training import CandidateTraining, Judgement, b
 from nnunet_iac.nnunet.label_set import read_object
 from nnunet_iac.nnunet.model_folder import RECORD
 from nnunet_iac.nnunet.plans import Plans, configuration_of, derive, write_plans
+from nnunet_iac.nnunet.recalibration import recalibrate_on
 from nnunet_iac.nnunet.retrieval_target import Target
 from nnunet_iac.nnunet.retrieved_start import RetrievedStart, retrieved_start
 from nnunet_iac.nnunet.retrieved_trainer import SCHEMA, START
@@ -200,6 +201,9 @@ def _look(
     )
     broken = request.limits.broken_by(costs)
     say(f"{one.name}: similarity {one.similarity:.3f}, {costs}{'; too much' if broken else ''}")
+    # A supernet's running statistics are those of its largest network, on another data set. Costs do not hang on them.
+    if not broken and (layers := recalibrate_on(start.network, target.data, seed=request.seed)):
+        say(f"{one.name}: {layers} layers of batch normalisation recalibrated on training cases of the target")
     about = {"supernet": entry.id, "configuration": one.configuration.to_dict()}
     return _Made(about, start, costs), broken
 

@@ -118,6 +118,32 @@ def test_a_candidate_is_extracted_as_a_stock_checkpoint_with_its_plans(built: Zo
     assert json.loads((tmp_path / "small.json").read_text())["plans_name"] == "small"
 
 
+def test_batch_normalisation_is_recalibrated_where_the_data_are_and_else_there_is_a_warning(
+    prepared: Folders, stock_plans: dict[str, Any], capsys: Any
+) -> None:
+    arguments = stock_plans["configurations"]["2d"]["architecture"]["arch_kwargs"]
+    arguments.update(norm_op="torch.nn.modules.batchnorm.BatchNorm2d", norm_op_kwargs={"eps": 1e-5, "affine": True})
+    commands.prepare(prepared, stock_plans)
+    assert commands.build(prepared) == 0
+    zoo, output = Zoo(prepared.base / "zoo"), prepared.base / "start.pth"
+    entry = by_kind(zoo)["supernet"]
+    words = ["zoo", "extract", entry.id, "--zoo", str(zoo.place.folder), "--candidate", "1", "-o", str(output)]
+    configuration = find_candidates(zoo, entry.id).configurations[1]
+    largest = extract(read_supernet(zoo, entry), configuration).state_dict
+    means = [key for key in largest if key.endswith("running_mean")]
+
+    assert main(words) == 0
+    written, told = read_checkpoint(output)["network_weights"], capsys.readouterr()
+    assert means and all(not torch.equal(written[key], largest[key]) for key in means)
+    assert all(torch.equal(written[key], largest[key]) for key in largest if key.endswith(("weight", "bias")))
+    assert "recalibrated on training cases of Dataset990_Tiny" in told.out and "WARNING" not in told.err
+
+    shutil.rmtree(prepared.preprocessed)
+    assert main([*words, "--overwrite"]) == 0
+    assert "WARNING: its running statistics are the largest network's (" in capsys.readouterr().err
+    assert all(torch.equal(read_checkpoint(output)["network_weights"][key], largest[key]) for key in means)
+
+
 @pytest.mark.parametrize(("labels", "configuration"), [(REGIONS, "2d"), (REGIONS | {"ignore": 3}, "3d_fullres")])
 def test_regions_ignored_voxels_and_3d_work(
     prepared: Folders, stock_plans: dict[str, Any], labels: dict[str, Any], configuration: str

@@ -21,7 +21,7 @@ from nnunet_iac.metaspace.zoo_tasks import read_tasks
 from nnunet_iac.nnunet import retrieval
 from nnunet_iac.nnunet.candidate_training import CandidateTrainer, CandidateTraining
 from nnunet_iac.nnunet.hosts import read_checkpoint
-from nnunet_iac.nnunet.image_samples import prepared_data
+from nnunet_iac.nnunet.image_samples import PreparedData, prepared_data
 from nnunet_iac.nnunet.model_folder import RECORD
 from nnunet_iac.nnunet.plans import configuration_of, read_plans
 from nnunet_iac.nnunet.retrieval import TRAININGS, Request, choose
@@ -92,6 +92,32 @@ def test_of_several_the_best_after_an_epoch_is_kept_and_nothing_is_trained_twice
     for one in (*record["candidates"], *again["candidates"]):
         one["costs"].pop("latency_ms")
     assert again == record
+
+
+def test_batch_normalisation_is_recalibrated_on_the_target(
+    tiny: Folders, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tiny.preprocessed / "tiny.json"
+    plans = json.loads(path.read_text())
+    arguments = plans["configurations"]["2d"]["architecture"]["arch_kwargs"]
+    arguments.update(norm_op="torch.nn.modules.batchnorm.BatchNorm2d", norm_op_kwargs={"eps": 1e-5, "affine": True})
+    path.write_text(json.dumps(plans))
+    fill(tiny, Zoo.create(tiny.base / "zoo"))
+    looked: list[PreparedData] = []
+    original = retrieval.recalibrate_on
+    monkeypatch.setattr(
+        retrieval, "recalibrate_on", lambda net, data, seed: (looked.append(data), original(net, data, seed=seed))[1]
+    )
+
+    assert retrieve(tiny, "--protocol", "T1") == 0
+
+    weights = dict(read_checkpoint(folder_of(tiny) / START)["network_weights"])
+    means = [value for key, value in weights.items() if key.endswith("running_mean")]
+    # Untrained supernets have means of 0.
+    assert means and all(mean.abs().max() > 0 for mean in means)
+    assert "layers of batch normalisation recalibrated on training cases" in capsys.readouterr().out
+    split = json.loads((tiny.preprocessed / "splits_final.json").read_text())[0]["train"]
+    assert set(looked[0].cases) < set(split), "those that judge candidates are left out"
 
 
 def test_killed_between_plans_and_record_the_same_command_ends_it_without_a_training(
