@@ -37,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--most", type=int, default=100, help="candidates to look at at most (default: %(default)s)")
     parser.add_argument("--iterations", type=int, default=250, help="steps of a candidate's epoch (default: 250)")
     parser.add_argument("--share", type=float, default=0.3, help="of the patients judge candidates (default: 0.3)")
+    parser.add_argument("--anyway", action="store_true", help="retrieve even if no data set of the zoo is near")
     parser.add_argument("--patches", type=int, default=128, help="of the target to look at (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="default: 0")
     add_device_argument(parser)
@@ -73,6 +74,8 @@ def run(args: argparse.Namespace) -> int:
     number = int(target.sample.name[7:10])
     trainer = "nnUNetTrainer" if record["outlier"] else "nnUNetTrainerMedNNS"
     say(f"wrote {target.plans_path} and {target.folder}")
+    if record["outlier"]:
+        say("to retrieve all the same, give --anyway and --overwrite")
     say(f"train with nnUNetv2_train {number} {args.configuration} FOLD -p {target.name} -tr {trainer}")
     return 0
 
@@ -82,7 +85,8 @@ def _request(args: argparse.Namespace) -> Request:
     from nnunet_iac.zoo.costs import Limits
 
     limits = Limits(args.max_params, args.max_macs, args.max_latency_ms, args.max_memory_mb)
-    return Request(args.protocol, limits, args.most, args.iterations, args.seed, device_of(args.device))
+    device = device_of(args.device)
+    return Request(args.protocol, limits, args.most, args.iterations, args.seed, device, args.anyway)
 
 
 def _target(args: argparse.Namespace) -> Target:

@@ -31,8 +31,8 @@ class AutoTrainer(TransferTrainer):
     """:class:`TransferTrainer` whose network and first weights are retrieved from ``transfer.zoo`` too.
 
     All folds of a model share what its first fold retrieved. A target without relatives in the zoo keeps nnU-Net's
-    network and initialisation and searches from a fresh draw; a zoo without supernets or without searches leaves out
-    that step, and the log says so.
+    network and initialisation and searches from a fresh draw, unless ``retrieval.anyway`` is set; a zoo without
+    supernets or without searches leaves out that step, and the log says so.
     """
 
     _restoring = False
@@ -105,6 +105,7 @@ class AutoTrainer(TransferTrainer):
             iterations=wanted.iterations,
             seed=self.settings.search.seed,
             device=str(self.device),
+            anyway=wanted.anyway,
         )
 
     def _retrieval_target(self, request: Request) -> Target:

@@ -54,6 +54,7 @@ class Request:
         iterations: of a candidate's epoch.
         seed: of what the source has no weights for, and of the trainings.
         device: where to measure and train.
+        anyway: retrieve for a target that is no relative of any source too.
 
     Raises:
         ValueError: if a number is out of range.
@@ -65,6 +66,7 @@ class Request:
     iterations: int = 250
     seed: int = 0
     device: str = "cpu"
+    anyway: bool = False
 
     def __post_init__(self) -> None:
         if self.protocol not in PROTOCOLS:
@@ -108,10 +110,11 @@ def retrieve(
     """
     sources = [task for task in tasks if task.dataset != target.sample.name]
     near, names = find_nearness(sources, target.sample)
-    say(near_text(near, names))
-    if near.is_outlier:
+    say(_near_words(near, names, request))
+    if near.is_outlier and not request.anyway:
         _check_planned(target, request)
-        record = {**_base_record(target, request, near, names), "outlier": True, "why": near_text(near, names)}
+        why = _near_words(near, names, request)
+        record = {**_base_record(target, request, near, names), "outlier": True, "why": why}
         return _write(target, record, target.target.plans, None)
     ranked = rank(fit(sources, FitSettings()), sources, target.sample)
     return choose(zoo, ranked, (near, names), target, request, say, replace=replace)
@@ -150,7 +153,7 @@ def choose(
     record = {
         **_base_record(target, request, near, names),
         "outlier": False,
-        "why": f"{near_text(near, names)} {text}",
+        "why": f"{_near_words(near, names, request) if request.anyway else near_text(near, names)} {text}",
         "candidates": [_candidate_record(place, *pair, judged) for place, pair in made.items()],
         "rejected": [{"candidate": one.name, "breaks": list(broken)} for one, broken in found.rejected],
         "chosen": judged.best,
@@ -158,6 +161,15 @@ def choose(
         "transfer": thing.start.report.summary(),
     }
     return _write(target, record, thing.start.target.plans, thing.start)
+
+
+def _near_words(near: Nearness, names: Sequence[str], request: Request) -> str:
+    """Return how near the target is, and what follows for one that is far."""
+    if not near.is_outlier:
+        return near_text(near, names)
+    if request.anyway:
+        return f"{near_text(near, names)} Retrieved all the same, as asked for (anyway)."
+    return f"{near_text(near, names)} nnU-Net's own initialisation and plans are kept."
 
 
 def _check_planned(target: Target, request: Request) -> None:

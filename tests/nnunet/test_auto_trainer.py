@@ -100,6 +100,16 @@ def test_a_stranger_to_the_zoo_is_trained_as_by_the_trainer_without_one(tiny: Fo
     assert equal(final_weights(model(tiny) / "fold_0"), final_weights(other))
 
 
+def test_a_stranger_to_the_zoo_is_given_a_network_if_that_is_asked_for(tiny: Folders, zoo: Zoo) -> None:
+    move_away(zoo)
+    configure("anyway", "retrieval.anyway=true", f"transfer.zoo={zoo.place.name}", "retrieval.patches=8", plans="tiny")
+
+    train(TRAINER, plans="anyway")
+
+    assert "Retrieved all the same, as asked for (anyway)." in log_of(model(tiny, "anyway") / "fold_0")
+    assert (model(tiny, "anyway") / RETRIEVAL / START).is_file()
+
+
 def test_a_zoo_without_supernets_leaves_the_network_as_planned(tiny: Folders) -> None:
     Zoo.create(tiny.base / "empty")
     configure("auto", f"transfer.zoo={tiny.base / 'empty'}", plans="tiny")

@@ -234,6 +234,14 @@ def test_a_target_without_relatives_keeps_nnunets_start_and_says_so(
     plans = [configuration_of(read_plans(tiny.preprocessed / f"{n}.json"), "2d") for n in ("tiny", "tiny_retrieved")]
     assert plans[0]["architecture"] == plans[1]["architecture"]
 
+    assert "give --anyway and --overwrite" in out
+    assert retrieve(tiny, "--protocol", "T1", "--anyway", "--overwrite") == 0
+    out, record = capsys.readouterr().out, record_of(tiny)
+    assert "No source is near" in out and "Retrieved all the same, as asked for (anyway)." in out
+    assert not record["outlier"] and record["nearness"]["is_outlier"] and record["request"]["anyway"]
+    assert "as asked for (anyway)" in record["why"] and "are kept" not in record["why"]
+    assert (folder_of(tiny) / START).is_file() and "-tr nnUNetTrainerMedNNS" in out
+
 
 @pytest.mark.parametrize(
     ("words", "message"),
