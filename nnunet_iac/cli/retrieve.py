@@ -37,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--most", type=int, default=100, help="candidates to look at at most (default: %(default)s)")
     parser.add_argument("--iterations", type=int, default=250, help="steps of a candidate's epoch (default: 250)")
     parser.add_argument("--share", type=float, default=0.3, help="of the patients judge candidates (default: 0.3)")
+    parser.add_argument("--anyway", action="store_true", help="retrieve even if no data set of the zoo is near")
     parser.add_argument("--patches", type=int, default=128, help="of the target to look at (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="default: 0")
     add_device_argument(parser)
@@ -49,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
 
     Raises:
         FileNotFoundError: if a data set or the zoo is missing.
-        FileExistsError: if the plans exist and ``--overwrite`` was not given.
+        FileExistsError: if the plans exist, of no retrieval that was interrupted, and ``--overwrite`` was not given.
         TimeoutError: if another process retrieves under this name.
         ValueError: for bad arguments or plans, an empty zoo, or limits that nothing meets.
     """
@@ -73,6 +74,8 @@ def run(args: argparse.Namespace) -> int:
     number = int(target.sample.name[7:10])
     trainer = "nnUNetTrainer" if record["outlier"] else "nnUNetTrainerMedNNS"
     say(f"wrote {target.plans_path} and {target.folder}")
+    if record["outlier"]:
+        say("to retrieve all the same, give --anyway and --overwrite")
     say(f"train with nnUNetv2_train {number} {args.configuration} FOLD -p {target.name} -tr {trainer}")
     return 0
 
@@ -82,12 +85,14 @@ def _request(args: argparse.Namespace) -> Request:
     from nnunet_iac.zoo.costs import Limits
 
     limits = Limits(args.max_params, args.max_macs, args.max_latency_ms, args.max_memory_mb)
-    return Request(args.protocol, limits, args.most, args.iterations, args.seed, device_of(args.device))
+    device = device_of(args.device)
+    return Request(args.protocol, limits, args.most, args.iterations, args.seed, device, args.anyway)
 
 
 def _target(args: argparse.Namespace) -> Target:
     from nnunet_iac.nnunet.hosts import results_folder
     from nnunet_iac.nnunet.image_samples import prepared_data
+    from nnunet_iac.nnunet.model_folder import RECORD
     from nnunet_iac.nnunet.plans import new_plans_path, plans_path, preprocessed_folder
     from nnunet_iac.nnunet.retrieval_target import retrieval_target
     from nnunet_iac.nnunet.retrieved_trainer import retrieval_folder
@@ -97,14 +102,17 @@ def _target(args: argparse.Namespace) -> Target:
     path = (new_plans_path if args.output else plans_path)(preprocessed_folder(args.dataset), name)
     if name == args.plans:
         raise ValueError(f"-o: expected another name than the plans to derive from, got {name!r}")
-    if path.exists() and not args.overwrite:
+    folder = retrieval_folder(results_folder(), data.dataset, name, data.configuration)
+    # The record comes last: plans without one, where a retrieval was begun, are those of one that was killed.
+    is_interrupted = folder.is_dir() and not (folder / RECORD).is_file()
+    if path.exists() and not args.overwrite and not is_interrupted:
         raise FileExistsError(f"-o: expected a new name, {path} exists; choose another or give --overwrite")
     return retrieval_target(
         data,
         args.fold,
         name=name,
         plans_path=path,
-        folder=retrieval_folder(results_folder(), data.dataset, name, data.configuration),
+        folder=folder,
         patches=args.patches,
         share=args.share,
         seed=args.seed,

@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     show = action("show", "show one entry")
     show.add_argument("id", metavar="ID", help="or the start of it")
     show.add_argument("--json", action="store_true", help="all of it, plans too, as JSON")
-    verify = action("verify", "check hashes and look for orphans; status 1 if there is a fault")
+    verify = action("verify", "check hashes and look for what killed writers left; status 1 if there is a fault")
     verify.add_argument("--repair", action="store_true", help="delete what killed writers left, nothing else")
     verify.add_argument("--json", action="store_true", help="as JSON")
     export = action("export", "write entries to a folder or an archive")
@@ -172,7 +172,7 @@ def show(args: argparse.Namespace) -> int:
 
 
 def verify(args: argparse.Namespace) -> int:
-    """Print the faults; 1 if one is left."""
+    """Print the faults and what killed writers left; 1 if there is a fault."""
     from nnunet_iac.zoo.listing import verification_text
     from nnunet_iac.zoo.store import Zoo
     from nnunet_iac.zoo.verification import verify as verify_zoo

@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING
 from nnunet_iac.cli.arguments import output_path
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from nnunet_iac.zoo.configuration import SubnetConfiguration
+    from nnunet_iac.zoo.entry import Entry
 
 HELP = "write an entry as a checkpoint of nnU-Net, for -pretrained_weights"
 
@@ -86,14 +89,29 @@ def _extract_subnetwork(args: argparse.Namespace) -> int:
     if args.dataset:
         wanted = read_weight_target(args.dataset, args.configuration or entry.configuration, args.plans)
         check_starts(subnetwork.network, entry, wanted)
+    _recalibrate(entry, subnetwork.network)
     target = subnetwork_target(entry, subnetwork, args.plans_file.stem if args.plans_file else None)
     words = {"zoo_entry": entry.id, "subnetwork": subnetwork.configuration.to_dict(), **entry.provenance}
     if args.plans_file:
         write_plans(args.plans_file, target.plans)
     write_weights(args.output, subnetwork.network, target, words)
     print(f"wrote {args.output}: a sub-network of {entry.name}, {json.dumps(subnetwork.configuration.to_dict())}")
-    _say_how_to_train(args, entry.configuration, "BatchNorm" in str(subnetwork.architecture))
+    _say_how_to_train(args, entry.configuration)
     return 0
+
+
+def _recalibrate(entry: Entry, network: nn.Module) -> None:
+    """Recalibrate batch normalisation where the source's data are here; else say what the statistics are."""
+    from nnunet_iac.nnunet.supernet_entries import recalibrate_at_home
+
+    try:
+        if layers := recalibrate_at_home(entry, network):
+            print(f"{layers} layers of batch normalisation recalibrated on training cases of {entry.dataset}")
+    except (ValueError, OSError, NotImplementedError) as error:
+        print(
+            f"WARNING: its running statistics are the largest network's ({error}); train it before it predicts",
+            file=sys.stderr,
+        )
 
 
 def _configuration(text: str | None) -> SubnetConfiguration | None:
@@ -109,7 +127,7 @@ def _configuration(text: str | None) -> SubnetConfiguration | None:
         ) from error
 
 
-def _say_how_to_train(args: argparse.Namespace, configuration: str, has_statistics: bool) -> None:
+def _say_how_to_train(args: argparse.Namespace, configuration: str) -> None:
     if args.plans_file:
         name = args.plans_file.stem
         print(
@@ -118,8 +136,6 @@ def _say_how_to_train(args: argparse.Namespace, configuration: str, has_statisti
         )
     else:
         print("its plans are in the checkpoint; --plans-file writes them as a file to train under")
-    if has_statistics:
-        print("WARNING: its running statistics are the largest network's; train it before it predicts", file=sys.stderr)
 
 
 def _check_output(output: Path, overwrite: bool) -> None:

@@ -88,6 +88,7 @@ class _Data:
     def __init__(self, tasks: Sequence[Task], networks: MetaNetworks, fid: Tensor) -> None:
         candidates = [task.candidates for task in tasks]
         self.fid = fid
+        self.names = [task.dataset for task in tasks]
         self.images = _Rows([networks.image_rows(torch.from_numpy(task.sample.features)) for task in tasks])
         self.models = _Rows([networks.model_rows(*_model_inputs(c)) for c in candidates])
         self.dice = torch.cat([torch.from_numpy(c.dice) for c in candidates])
@@ -131,7 +132,7 @@ def _terms(networks: MetaNetworks, data: _Data, settings: FitSettings, generator
         terms["fid"] = fid_loss(datasets, data.fid, beta=settings.beta)
     if settings.contrastive:
         best = models[torch.arange(len(models)), dice.argmax(dim=1)]
-        terms["contrastive"] = contrastive_loss(datasets, best, margin=settings.margin)
+        terms["contrastive"] = contrastive_loss(datasets, best, margin=settings.margin, names=data.names)
     return terms
 
 

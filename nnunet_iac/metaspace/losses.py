@@ -7,6 +7,8 @@ length 1.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -75,26 +77,28 @@ def normalised_fid(squared: Tensor) -> Tensor:
     return squared / torch.where(largest > 0, largest, torch.ones_like(largest))
 
 
-def contrastive_loss(datasets: Tensor, models: Tensor, *, margin: float) -> Tensor:
+def contrastive_loss(datasets: Tensor, models: Tensor, *, margin: float, names: Sequence[str] = ()) -> Tensor:
     r"""Return the hinge of each pair against its hardest negative in both directions (TANS ``retrieval/loss.py``).
 
     ``mean_D [margin + max_{D'} s(D, M_D') - s(D, M_D)]_+ + [margin + max_{D'} s(D', M_D) - s(D, M_D)]_+``
-    with ``D' != D`` (TANS has a 0 in place of ``D' = D``). 0 if there is one pair only. Which model is the positive one
-    of a data set is the caller's choice.
+    with ``D' != D`` (TANS has a 0 in place of ``D' = D``). A row without negatives counts 0. Which model is the
+    positive one of a data set is the caller's choice.
 
     Args:
         datasets: ``(D, E)``.
         models: ``(D, E)``, the positive model of each data set.
         margin: of the hinge.
+        names: of the data set of each row; those of one data set (its folds) are no negatives of each other: their
+            embeddings are equal, so they could never be told apart. Default: each row is a data set of its own.
 
     Example:
         >>> round(contrastive_loss(torch.eye(2), torch.eye(2).flip(0), margin=0.2).item(), 4)
         2.4
     """
-    if len(datasets) < 2:
-        return datasets.sum() * 0
+    is_own = torch.eye(len(datasets), dtype=torch.bool, device=datasets.device)
+    if names:
+        is_own = torch.tensor([[one == other for other in names] for one in names], device=datasets.device)
     scores = datasets @ models.T
-    own = scores.diagonal()
-    others = scores.masked_fill(torch.eye(len(scores), dtype=torch.bool, device=scores.device), -torch.inf)
-    hinges = [(margin + others.amax(dim=axis) - own).clamp_min(0) for axis in (0, 1)]
+    others = scores.masked_fill(is_own, -torch.inf)
+    hinges = [(margin + others.amax(dim=axis) - scores.diagonal()).clamp_min(0) for axis in (0, 1)]
     return torch.stack(hinges).sum(dim=0).mean()

@@ -8,15 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, overload
 
 import numpy as np
 
-from nnunet_iac.metaspace.space import MetaSpace
+from nnunet_iac.metaspace.retrieval import RetrievalIndex
+from nnunet_iac.metaspace.space import Float32, MetaSpace
 from nnunet_iac.metaspace.task import DatasetSample, Task
 from nnunet_iac.zoo.configuration import SubnetConfiguration
 
 Kept = TypeVar("Kept")
+
+FIRST = 16
+"""Candidates that are found at once at least: more than any protocol trains."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +50,57 @@ class Ranked:
         return f"{self.task.name} candidate {self.index}"
 
 
-def rank(space: MetaSpace, tasks: Sequence[Task], target: DatasetSample) -> list[Ranked]:
+class Ranking(Sequence[Ranked]):
+    """Candidates of all tasks, the most similar to the target first; of equal ones in the order given.
+
+    Only those that somebody asks for are found and made, with :meth:`RetrievalIndex.top`: of many thousands a
+    retrieval looks at a few. The order is that of inner products in double precision.
+
+    Args:
+        space: that the embeddings are of.
+        tasks: whose candidates are offered.
+        models: ``(n, E)``, the embedded candidates of each task.
+        target: ``(E,)``, the embedded target.
+    """
+
+    def __init__(self, space: MetaSpace, tasks: Sequence[Task], models: Sequence[Float32], target: Float32) -> None:
+        self._space, self._tasks, self._target = space, tasks, target
+        self._ends = np.cumsum([len(rows) for rows in models], dtype=np.intp)
+        self._index = RetrievalIndex(np.concatenate(models)) if models else None
+        self._found: list[Ranked] = []
+
+    def __len__(self) -> int:
+        return int(self._ends[-1]) if len(self._ends) else 0
+
+    @overload
+    def __getitem__(self, place: int) -> Ranked: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[Ranked]: ...
+    def __getitem__(self, place: int | slice) -> Ranked | list[Ranked]:
+        """Return what stands at a place of the order; the same object each time."""
+        places = range(len(self))[place]
+        if isinstance(places, range):
+            self._find(max(places, default=-1) + 1)
+            return [self._found[one] for one in places]
+        self._find(places + 1)
+        return self._found[places]
+
+    def _find(self, count: int) -> None:
+        """Find the first of the order, twice as many as before at least: who asks one by one asks seldom here."""
+        known = len(self._found)
+        if count <= known or self._index is None:
+            return
+        best = self._index.top(self._target, min(len(self), max(count, 2 * known, FIRST)))
+        places = best.places[known:]
+        predicted = self._space.predict(self._target, self._index.embeddings[places])
+        owners = np.searchsorted(self._ends, places, side="right")
+        for place, owner, score, dice in zip(places, owners, best.scores[known:], predicted, strict=True):
+            task = self._tasks[owner]
+            index = int(place - self._ends[owner] + len(task.candidates))
+            self._found.append(Ranked(task, index, float(score), float(dice)))
+
+
+def rank(space: MetaSpace, tasks: Sequence[Task], target: DatasetSample) -> Ranking:
     """Return the candidates of all tasks, the most similar to the target first; of equal ones in the order given.
 
     Args:
@@ -58,15 +112,9 @@ def rank(space: MetaSpace, tasks: Sequence[Task], target: DatasetSample) -> list
         ValueError: if the features come from another encoder.
     """
     embedded = space.embed_dataset(target)
-    found: list[Ranked] = []
-    for task in tasks:
-        if task.dataset == target.name:
-            continue
-        models = space.embed_models(task.candidates.topology, task.candidates.responses)
-        similar, predicted = space.similarity(embedded, models), space.predict(embedded, models)
-        found += [Ranked(task, index, float(similar[index]), float(predicted[index])) for index in range(len(models))]
-    order = np.argsort([-one.similarity for one in found], kind="stable")
-    return [found[place] for place in order]
+    offered = [task for task in tasks if task.dataset != target.name]
+    models = [space.embed_models(task.candidates.topology, task.candidates.responses) for task in offered]
+    return Ranking(space, offered, models, embedded)
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +146,8 @@ def walk(
     """
     kept: list[tuple[Ranked, Kept]] = []
     rejected: list[tuple[Ranked, tuple[str, ...]]] = []
-    for one in ranked[:most]:
+    for place in range(min(most, len(ranked))):
+        one = ranked[place]
         made, broken = look(one)
         if broken:
             rejected.append((one, tuple(broken)))

@@ -41,6 +41,6 @@ def near_text(near: Nearness, names: Sequence[str]) -> str:
     if near.is_outlier:
         return (
             f"No source is near: {place}; {usual}. A data set like the sources would be that far with probability "
-            f"{near.p_value:.2g}. nnU-Net's own initialisation and plans are kept."
+            f"{near.p_value:.2g}."
         )
     return f"{place}; {usual}."

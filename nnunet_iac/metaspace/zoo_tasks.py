@@ -9,12 +9,13 @@ Two kinds of entries, written by ``nnunet-iac zoo build``:
   frozen encoder that made them.
 
 They belong together if data set and plans configuration are the same. Several entries of sub-networks for one data set
-(folds, say) are tasks of their own; of several entries of its features the newest counts, since all describe one data
-set.
+(folds, say) are tasks of their own; of several entries of its features those of the same plans and patch size count, of
+these the newest. Where none are of the same, the newest of all count, and a line says so.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import fields
 from typing import Any
@@ -24,7 +25,7 @@ from torch import Tensor
 
 from nnunet_iac.metaspace.task import Candidates, DatasetSample, Task
 from nnunet_iac.metaspace.topology import topology
-from nnunet_iac.zoo.candidates_entries import FEATURES, SUBNETWORKS
+from nnunet_iac.zoo.candidates_entries import FEATURES, SUBNETWORKS, sees_alike
 from nnunet_iac.zoo.configuration import SubnetConfiguration
 from nnunet_iac.zoo.elastic_space import ElasticSpace
 from nnunet_iac.zoo.entries import Query
@@ -40,7 +41,8 @@ def read_tasks(
     Args:
         zoo: that was built.
         configurations: only those of these plans configurations, such as ``2d``; default: all.
-        skipped: is told of each entry that cannot be used, which is left out then; None makes it an error.
+        skipped: is told of each entry that cannot be used, which is left out then; None makes it an error. It is told
+            of features of other plans or another patch size too, which without it are a warning.
 
     Raises:
         FileNotFoundError: if there is no zoo, or weights are missing.
@@ -50,14 +52,19 @@ def read_tasks(
     if not found:
         which = f" for {', '.join(sorted(configurations))}" if configurations else ""
         raise ValueError(f"zoo: expected entries of kind {SUBNETWORKS!r}{which}, got none; nnunet-iac zoo build")
-    samples: dict[tuple[str, str], DatasetSample] = {}
+    samples: dict[str, DatasetSample] = {}
     tasks = []
     for entry in found:
-        key = (entry.dataset, entry.configuration)
         try:
-            if key not in samples:
-                samples[key] = read_sample(zoo, _features_entry(zoo, *key))
-            tasks.append(Task(_name(entry, found), samples[key], read_candidates(zoo, entry)))
+            features = _features_entry(zoo, entry)
+            if not sees_alike(features, entry):
+                (skipped or _warn)(
+                    f"NOTE: entry {entry.id} ({entry.name}) is told by features of other plans or another patch size "
+                    f"({features.plans.get('plans_name')}, {list(features.patch_size)}); the zoo has none of its own"
+                )
+            if features.id not in samples:
+                samples[features.id] = read_sample(zoo, features)
+            tasks.append(Task(_name(entry, found), samples[features.id], read_candidates(zoo, entry)))
         except (ValueError, FileNotFoundError) as error:
             if skipped is None:
                 raise
@@ -113,14 +120,20 @@ def read_candidates(zoo: Zoo, entry: Entry) -> Candidates:
         raise ValueError(f"entry {entry.id} ({entry.name}): {error}") from error
 
 
-def _features_entry(zoo: Zoo, dataset: str, configuration: str) -> Entry:
+def _warn(text: str) -> None:
+    warnings.warn(text, stacklevel=3)
+
+
+def _features_entry(zoo: Zoo, entry: Entry) -> Entry:
+    """Return the features of the data set of an entry, as the entry's plans see it if there are such."""
+    dataset, configuration = entry.dataset, entry.configuration
     found = [e for e in zoo.entries(Query(FEATURES, dataset=dataset)) if e.configuration == configuration]
     if not found:
         raise ValueError(
             f"zoo: expected an entry of kind {FEATURES!r} for {dataset} {configuration}, got none; nnunet-iac zoo "
             "build writes it"
         )
-    return max(found, key=lambda entry: (entry.created, entry.id))
+    return max(found, key=lambda features: (sees_alike(features, entry), features.created, features.id))
 
 
 def _space(entry: Entry) -> ElasticSpace:

@@ -18,7 +18,7 @@ from nnunet_iac.nnunet.image_samples import prepared_data
 from nnunet_iac.nnunet.model_folder import PLANS, RECORD, RETRIEVAL
 from nnunet_iac.nnunet.nearest_source import NoSourceError, SourceChoice
 from nnunet_iac.nnunet.plans import configuration_of, read_plans
-from nnunet_iac.nnunet.retrieval import Request, agrees_on_trainings, remove_trainings, retrieve
+from nnunet_iac.nnunet.retrieval import Request, retrieve
 from nnunet_iac.nnunet.retrieval_target import Target, fitting_tasks, retrieval_target
 from nnunet_iac.nnunet.retrieved_trainer import SCHEMA, read_record, start_from
 from nnunet_iac.nnunet.transfer_trainer import TransferTrainer
@@ -31,8 +31,8 @@ class AutoTrainer(TransferTrainer):
     """:class:`TransferTrainer` whose network and first weights are retrieved from ``transfer.zoo`` too.
 
     All folds of a model share what its first fold retrieved. A target without relatives in the zoo keeps nnU-Net's
-    network and initialisation and searches from a fresh draw; a zoo without supernets or without searches leaves out
-    that step, and the log says so.
+    network and initialisation and searches from a fresh draw, unless ``retrieval.anyway`` is set; a zoo without
+    supernets or without searches leaves out that step, and the log says so.
     """
 
     _restoring = False
@@ -87,9 +87,7 @@ class AutoTrainer(TransferTrainer):
             self._retrieve_nothing(f"{zoo.place.name} has fewer than {FEWEST} data sets that can serve this one")
             return
         # The lock is held, so trainings of other candidates are those of a run that was killed.
-        if not agrees_on_trainings(target.folder, self.fold):
-            remove_trainings(target.folder)
-        retrieve(zoo, tasks, target, request, self._say)
+        retrieve(zoo, tasks, target, request, self._say, replace=True)
 
     def _retrieve_nothing(self, reason: str) -> None:
         why = f"{reason}; network and initialisation are those of the plans."
@@ -107,6 +105,7 @@ class AutoTrainer(TransferTrainer):
             iterations=wanted.iterations,
             seed=self.settings.search.seed,
             device=str(self.device),
+            anyway=wanted.anyway,
         )
 
     def _retrieval_target(self, request: Request) -> Target:

@@ -13,6 +13,7 @@ from nnunet_iac.nnunet import dataset_features, search_import
 from nnunet_iac.nnunet.dataset_features import features_of
 from nnunet_iac.similarity.distance import distance
 from nnunet_iac.similarity.labelled_features import LabelledFeatures
+from nnunet_iac.zoo.candidates_entries import sees_alike
 from nnunet_iac.zoo.entries import Query
 from nnunet_iac.zoo.entry import Entry
 from nnunet_iac.zoo.store import Zoo
@@ -177,7 +178,7 @@ def _nearest(zoo: Zoo, target: TransferTarget) -> SourceChoice:
     entries = zoo.entries(Query(kind=search_import.KIND))
     if not entries:
         raise NoSourceError(f"transfer.zoo: expected a {search_import.KIND} in {zoo.place.name}, found none; {REMEDY}")
-    described = _described(zoo, target)
+    described = _described(zoo, target, entries)
     candidates, skipped = _sorted_out(entries, lambda entry: _why_not(entry, target, described))
     if not candidates:
         left = "; ".join(f"{what}: {why}" for what, why in skipped.items())
@@ -206,7 +207,7 @@ def _nearest(zoo: Zoo, target: TransferTarget) -> SourceChoice:
             {"id": e.id, "name": e.name, "dataset": e.dataset, "distance": found[e.dataset].value} for e in ranked
         ),
         skipped=skipped,
-        warnings=found[best.dataset].warnings,
+        warnings=(*found[best.dataset].warnings, *_other_look(described[best.dataset], best)),
         lineage=lineage_of(best),
     )
 
@@ -247,12 +248,28 @@ def _preference(entry: Entry, target: TransferTarget) -> tuple[bool, bool, bool,
     return not decided, entry.dimensions != target.dimensions, entry.configuration != target.configuration, entry.id
 
 
-def _described(zoo: Zoo, target: TransferTarget) -> dict[str, Entry]:
-    """Return the features to compare by for each data set: those of the target's configuration first."""
+def _described(zoo: Zoo, target: TransferTarget, searches: Sequence[Entry]) -> dict[str, Entry]:
+    """Return the features to compare by for each data set.
+
+    Those of the target's configuration first, of these those of the plans and patch size of a search, then the newest.
+    """
+
+    def preference(features: Entry) -> tuple[bool, bool, str, str]:
+        alike = any(sees_alike(features, one) for one in searches if one.dataset == features.dataset)
+        return features.configuration == target.configuration, alike, features.created, features.id
+
     entries = zoo.entries(Query(kind=dataset_features.FEATURES, dimensions=target.dimensions))
     usable = [entry for entry in entries if entry.facts.get("encoder") == dataset_features.RANDOM]
-    usable.sort(key=lambda entry: (entry.configuration == target.configuration, entry.id))
-    return {entry.dataset: entry for entry in usable}
+    return {entry.dataset: entry for entry in sorted(usable, key=preference)}
+
+
+def _other_look(features: Entry, search: Entry) -> list[str]:
+    if sees_alike(features, search):
+        return []
+    return [
+        f"{search.dataset} was compared by features of other plans or another patch size than its search's "
+        f"({features.plans.get('plans_name')}, {list(features.patch_size)}); the zoo has none of its own"
+    ]
 
 
 def _why_not(entry: Entry, target: TransferTarget, described: Mapping[str, Entry]) -> str:

@@ -25,6 +25,7 @@ from nnunet_iac.nnunet.candidate_training import CandidateTraining, Judgement, b
 from nnunet_iac.nnunet.label_set import read_object
 from nnunet_iac.nnunet.model_folder import RECORD
 from nnunet_iac.nnunet.plans import Plans, configuration_of, derive, write_plans
+from nnunet_iac.nnunet.recalibration import recalibrate_on
 from nnunet_iac.nnunet.retrieval_target import Target
 from nnunet_iac.nnunet.retrieved_start import RetrievedStart, retrieved_start
 from nnunet_iac.nnunet.retrieved_trainer import SCHEMA, START
@@ -53,6 +54,7 @@ class Request:
         iterations: of a candidate's epoch.
         seed: of what the source has no weights for, and of the trainings.
         device: where to measure and train.
+        anyway: retrieve for a target that is no relative of any source too.
 
     Raises:
         ValueError: if a number is out of range.
@@ -64,6 +66,7 @@ class Request:
     iterations: int = 250
     seed: int = 0
     device: str = "cpu"
+    anyway: bool = False
 
     def __post_init__(self) -> None:
         if self.protocol not in PROTOCOLS:
@@ -81,7 +84,13 @@ class _Made:
 
 
 def retrieve(
-    zoo: Zoo, tasks: Sequence[Task], target: Target, request: Request, say: Callable[[str], None]
+    zoo: Zoo,
+    tasks: Sequence[Task],
+    target: Target,
+    request: Request,
+    say: Callable[[str], None],
+    *,
+    replace: bool = False,
 ) -> dict[str, Any]:
     """Choose, write plans, weights and record, and return the record.
 
@@ -93,20 +102,22 @@ def retrieve(
         target: see :class:`Target`.
         request: see :class:`Request`.
         say: receives every decision in words.
+        replace: remove short trainings of other candidates that are in the way, and say so; default: an error.
 
     Raises:
-        ValueError: if there are too few sources, or no candidate is within the limits.
+        ValueError: if there are too few sources, or no candidate is within the limits, or trainings are of others.
         FloatingPointError: if the trainings of all candidates diverge.
     """
     sources = [task for task in tasks if task.dataset != target.sample.name]
     near, names = find_nearness(sources, target.sample)
-    say(near_text(near, names))
-    if near.is_outlier:
+    say(_near_words(near, names, request))
+    if near.is_outlier and not request.anyway:
         _check_planned(target, request)
-        record = {**_base_record(target, request, near, names), "outlier": True, "why": near_text(near, names)}
+        why = _near_words(near, names, request)
+        record = {**_base_record(target, request, near, names), "outlier": True, "why": why}
         return _write(target, record, target.target.plans, None)
     ranked = rank(fit(sources, FitSettings()), sources, target.sample)
-    return choose(zoo, ranked, (near, names), target, request, say)
+    return choose(zoo, ranked, (near, names), target, request, say, replace=replace)
 
 
 def choose(
@@ -118,6 +129,7 @@ def choose(
     say: Callable[[str], None],
     *,
     first: str = "the nearest in the meta-space",
+    replace: bool = False,
 ) -> dict[str, Any]:
     """Choose among candidates in a given order, write plans, weights and record, and return the record.
 
@@ -129,18 +141,19 @@ def choose(
         ranked: candidates, none of the target's own data set, the best first.
         nearness: see :func:`~nnunet_iac.metaspace.relatives.find_nearness`; for the record.
         first: what the first of the order is, in words.
+        replace: see :func:`retrieve`.
     """
     near, names = nearness
     count = PROTOCOLS[request.protocol]
     found = walk(ranked, count, lambda one: _look(zoo, one, target, request, say), most=request.most)
     made = dict(enumerate(found.kept, start=1))
-    judged = _judge({place: thing for place, (_, thing) in made.items()}, target, request, say)
+    judged = _judge({place: thing for place, (_, thing) in made.items()}, target, request, say, replace=replace)
     best, thing = made[judged.best]
     say(text := _choice_text(judged, best, first))
     record = {
         **_base_record(target, request, near, names),
         "outlier": False,
-        "why": f"{near_text(near, names)} {text}",
+        "why": f"{_near_words(near, names, request) if request.anyway else near_text(near, names)} {text}",
         "candidates": [_candidate_record(place, *pair, judged) for place, pair in made.items()],
         "rejected": [{"candidate": one.name, "breaks": list(broken)} for one, broken in found.rejected],
         "chosen": judged.best,
@@ -148,6 +161,15 @@ def choose(
         "transfer": thing.start.report.summary(),
     }
     return _write(target, record, thing.start.target.plans, thing.start)
+
+
+def _near_words(near: Nearness, names: Sequence[str], request: Request) -> str:
+    """Return how near the target is, and what follows for one that is far."""
+    if not near.is_outlier:
+        return near_text(near, names)
+    if request.anyway:
+        return f"{near_text(near, names)} Retrieved all the same, as asked for (anyway)."
+    return f"{near_text(near, names)} nnU-Net's own initialisation and plans are kept."
 
 
 def _check_planned(target: Target, request: Request) -> None:
@@ -191,11 +213,16 @@ def _look(
     )
     broken = request.limits.broken_by(costs)
     say(f"{one.name}: similarity {one.similarity:.3f}, {costs}{'; too much' if broken else ''}")
+    # A supernet's running statistics are those of its largest network, on another data set. Costs do not hang on them.
+    if not broken and (layers := recalibrate_on(start.network, target.data, seed=request.seed)):
+        say(f"{one.name}: {layers} layers of batch normalisation recalibrated on training cases of the target")
     about = {"supernet": entry.id, "configuration": one.configuration.to_dict()}
     return _Made(about, start, costs), broken
 
 
-def _judge(made: Mapping[int, _Made], target: Target, request: Request, say: Callable[[str], None]) -> Judgement:
+def _judge(
+    made: Mapping[int, _Made], target: Target, request: Request, say: Callable[[str], None], *, replace: bool
+) -> Judgement:
     """Train the candidates for an epoch each, unless there is one only."""
     if len(made) == 1:
         return Judgement(next(iter(made)), {}, {})
@@ -204,14 +231,13 @@ def _judge(made: Mapping[int, _Made], target: Target, request: Request, say: Cal
         f"cases and are judged on {len(target.held_out_cases)} of other patients"
     )
     target.folder.mkdir(parents=True, exist_ok=True)
-    _agree_on_trainings(target, request, made)
+    _agree_on_trainings(target, _identity(target, request, made), say if replace else None)
     trainings = {place: _training(place, one.start, target, request) for place, one in made.items()}
     return best_candidate(trainings, torch.device(request.device), say)
 
 
-def _agree_on_trainings(target: Target, request: Request, made: Mapping[int, _Made]) -> None:
-    """Write down what the trainings in the folder are of, or check that it is the same after an interruption."""
-    path = target.folder / CANDIDATES
+def _identity(target: Target, request: Request, made: Mapping[int, _Made]) -> dict[str, Any]:
+    """Return what short trainings are of, as JSON has it."""
     wanted = {
         "schema": SCHEMA,
         "candidates": [one.candidate for one in made.values()],
@@ -223,27 +249,39 @@ def _agree_on_trainings(target: Target, request: Request, made: Mapping[int, _Ma
         "training_cases": list(target.training_cases),
         "held_out_cases": list(target.held_out_cases),
     }
-    if not path.is_file():
-        write_json(path, wanted)
-    elif read_object(path) != json.loads(json.dumps(wanted)):
-        raise ValueError(
-            f"-o: expected the trainings of these candidates in {target.folder}, found those of others; give "
-            "--overwrite, or another name"
+    return dict(json.loads(json.dumps(wanted)))
+
+
+def _agree_on_trainings(target: Target, wanted: Mapping[str, Any], replacing: Callable[[str], None] | None) -> None:
+    """Write down what the trainings in the folder are of; those of others, of a run that was killed, are in the way.
+
+    They are removed if there is somebody to be told, else it is an error.
+    """
+    path = target.folder / CANDIDATES
+    known = read_object(path) if path.is_file() else None
+    if known == wanted:
+        return
+    if known is not None:
+        if replacing is None:
+            raise ValueError(
+                f"-o: expected the trainings of these candidates in {target.folder}, found those of others; give "
+                "--overwrite, or another name"
+            )
+        different = [name for name in wanted if known.get(name) != wanted[name]]
+        replacing(
+            f"the short trainings of an interrupted retrieval are removed and done anew: other {', '.join(different)}."
         )
-
-
-def agrees_on_trainings(folder: Path, fold: int | str) -> bool:
-    """Return whether the short trainings in a folder, if there are any, are those of a fold."""
-    path = folder / CANDIDATES
-    return not path.is_file() or read_object(path).get("fold") == fold
+        remove_trainings(target.folder)
+    write_json(path, wanted)
 
 
 def remove_trainings(folder: Path) -> None:
     """Remove the short trainings of an earlier retrieval; what it found stays until something else is found."""
-    (folder / CANDIDATES).unlink(missing_ok=True)
     shutil.rmtree(folder / TRAININGS, ignore_errors=True)
     for path in folder.glob("candidate_*.pth"):
         path.unlink()
+    # The last: whoever is killed before still finds trainings of others, and does not take the rest for its own.
+    (folder / CANDIDATES).unlink(missing_ok=True)
 
 
 def _training(place: int, start: RetrievedStart, target: Target, request: Request) -> CandidateTraining:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nnunet_iac.metaspace.task import DatasetSample, Task
@@ -26,6 +26,7 @@ class Target:
     """The data set that a network is wanted for.
 
     Attributes:
+        data: what the training cases look like; running statistics of batch normalisation are taken from them.
         plans: to derive from.
         configuration: of these plans.
         fold: whose training cases were looked at.
@@ -38,6 +39,7 @@ class Target:
         folder: of the retrieval.
     """
 
+    data: PreparedData
     plans: Plans
     configuration: str
     fold: int | str
@@ -86,6 +88,7 @@ def retrieval_target(
     side = region_features(data, patches=patches, seed=seed, device=device)
     sample = DatasetSample(data.dataset, side.features, encoder_identity(RANDOM, data.dimensions), side.labels)
     return Target(
+        data=replace(data, cases=tuple(map(str, training))),
         plans=data.plans,
         configuration=data.configuration,
         fold=fold,

@@ -12,9 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from nnunet_iac.cells.weight_transfer import unique_tensors
+from nnunet_iac.nnunet.image_samples import prepared_data
 from nnunet_iac.nnunet.plans import Plans, configuration_of
+from nnunet_iac.nnunet.recalibration import recalibrate_on
 from nnunet_iac.nnunet.run_state import differences
 from nnunet_iac.nnunet.supernet_build import Measured, SupernetBuild
 from nnunet_iac.nnunet.weights import WeightTarget
@@ -175,6 +179,35 @@ def extract_subnetwork(
     if configuration is None:
         raise ValueError(f"--candidate: expected a number, got {candidate}")
     return entry, extract(read_supernet(zoo, entry), configuration)
+
+
+def recalibrate_at_home(entry: Entry, network: nn.Module) -> int:
+    """Give a sub-network running statistics of its own from the training cases that its supernet was built with.
+
+    Args:
+        entry: of the supernet.
+        network: extracted from it.
+
+    Returns:
+        The number of layers that were recalibrated; without batch normalisation 0, and no data are looked for.
+
+    Raises:
+        FileNotFoundError: if the preprocessed data set is not here.
+        ValueError: if it is not the one of the entry.
+        NotImplementedError: for the second stage of a cascade.
+    """
+    if not any(isinstance(module, _BatchNorm) for module in network.modules()):
+        return 0
+    # Of the fold's training cases: validation cases are not seen, not by their statistics either.
+    fold = entry.facts.get("data", {}).get("fold")
+    plans_name, patch = str(entry.plans.get("plans_name")), entry.patch_size
+    data = prepared_data(entry.dataset, entry.configuration, plans_name, fold=fold, patch_size=patch)
+    if len(data.channel_names) != len(entry.channels):
+        raise ValueError(
+            f"{data.dataset}: expected {len(entry.channels)} channels as entry {entry.id} has, got "
+            f"{len(data.channel_names)}; preprocess the data set of the entry"
+        )
+    return recalibrate_on(network, data, seed=0)
 
 
 def subnetwork_target(entry: Entry, subnetwork: Subnetwork, plans_name: str | None = None) -> WeightTarget:

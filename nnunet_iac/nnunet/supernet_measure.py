@@ -10,11 +10,12 @@ import torch
 from torch import nn
 
 from nnunet_iac.nnunet.image_samples import sample_batches
+from nnunet_iac.nnunet.recalibration import PATCHES
 from nnunet_iac.nnunet.supernet_data import SupernetData
 from nnunet_iac.zoo.candidates_dice import mean_dice, overlap_counts, predicted_masks, region_masks
 from nnunet_iac.zoo.subnetwork import recalibrate
 
-RECALIBRATION = 128
+RECALIBRATION = PATCHES
 """Patches of the supernet part that batch normalisation is calibrated on before a network is measured."""
 
 

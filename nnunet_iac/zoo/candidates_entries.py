@@ -188,3 +188,10 @@ def _with_weights(supernet: ElasticUNet, tensors: Mapping[str, torch.Tensor], en
 def _space(entry: Entry) -> ElasticSpace:
     known: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in entry.facts["space"].items()}
     return ElasticSpace(**known)
+
+
+def sees_alike(features: Entry, network: Entry) -> bool:
+    """Return whether features are of images as a network sees them: the same plans, and in them the same patch."""
+    if features.plans.get("plans_name") != network.plans.get("plans_name"):
+        return False
+    return features.configuration != network.configuration or features.patch_size == network.patch_size

@@ -60,8 +60,12 @@ def entry_text(entry: Entry) -> str:
 def verification_text(found: Verification) -> str:
     """Return the findings and how it stands."""
     lines = [f"{'removed ' * f.removed}{f.what}: {f.where}: {f.detail}" for f in found.findings]
-    state = "all is well" if found.is_fine else f"{sum(not f.removed for f in found.findings)} fault(s)"
-    return "\n".join([*lines, f"{found.entries} entries, {found.files} files of weights hashed: {state}"])
+    faults = sum(finding.is_fault for finding in found.findings)
+    left = sum(not finding.is_fault and not finding.removed for finding in found.findings)
+    states = [f"{faults} fault(s)" if faults else "all is well"]
+    if left:
+        states.append(f"{left} file(s) that killed writers left, no fault; --repair removes them")
+    return "\n".join([*lines, f"{found.entries} entries, {found.files} files of weights hashed: {', '.join(states)}"])
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str] = ()) -> str:

@@ -25,10 +25,10 @@ LEFTOVERS: tuple[What, ...] = ("orphan weights", "leftover")
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that is not as it should be.
+    """Something that is not as it should be: a fault, or what a killed writer left, which loses nothing.
 
     Attributes:
-        what: the kind of fault.
+        what: its kind; see :data:`LEFTOVERS` for those that are no faults.
         where: entry or file.
         detail: more in words, with what to do.
         removed: whether it was removed.
@@ -39,6 +39,11 @@ class Finding:
     detail: str
     removed: bool = False
 
+    @property
+    def is_fault(self) -> bool:
+        """Whether something that was committed is lost or in doubt."""
+        return self.what not in LEFTOVERS
+
 
 @dataclass(frozen=True)
 class Verification:
@@ -47,7 +52,7 @@ class Verification:
     Attributes:
         entries: how many there are.
         files: how many files of weights were hashed.
-        findings: faults; empty if all is well.
+        findings: faults, and what killed writers left.
     """
 
     entries: int
@@ -56,8 +61,8 @@ class Verification:
 
     @property
     def is_fine(self) -> bool:
-        """Whether no fault is left."""
-        return all(finding.removed for finding in self.findings)
+        """Whether there is no fault; what killed writers left is none."""
+        return not any(finding.is_fault for finding in self.findings)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,11 +50,11 @@ def add_task(zoo: Zoo, task: Task, *, leave_out: str = "", encoder: str = "rando
     add_features(zoo, task, kept({"encoder": encoder}), leave_out)
 
 
-def add_features(zoo: Zoo, task: Task, facts: dict[str, Any], leave_out: str = "") -> None:
+def add_features(zoo: Zoo, task: Task, facts: dict[str, Any], leave_out: str = "", **other: Any) -> None:
     sample = task.sample
     tensors = {"features": torch.from_numpy(sample.features).float(), "labels": torch.as_tensor(sample.labels)}
     tensors.pop(leave_out, None)
-    zoo.add(about("dataset features", task.dataset, facts), tensors)
+    zoo.add(replace(about("dataset features", task.dataset, facts), **other), tensors)
 
 
 def planted_zoo(folder: Path, tasks: Sequence[Task]) -> Zoo:

@@ -43,6 +43,14 @@ def test_every_loss_can_stand_alone_and_falls(name: str) -> None:
     assert set(longer.losses) == {name} and longer.losses[name] < short.losses[name]
 
 
+def test_two_folds_of_a_data_set_can_be_told_from_others() -> None:
+    tasks = planted_tasks(3)
+    folds = [replace(tasks[0], name=f"fold {number}") for number in (0, 1)]
+    alone = FitSettings(steps=150, performance=0, rank=0, fid=0, contrastive=1.0)
+
+    assert fit([*folds, *tasks[1:]], alone).losses["contrastive"] < 0.05
+
+
 def test_copies_of_the_images_of_a_data_set_leave_its_standardisation() -> None:
     tasks = planted_tasks(3)
     doubled = replace(

@@ -65,5 +65,21 @@ def test_one_data_set_has_no_pairs() -> None:
     assert fid_loss(one, torch.zeros(1, 1), beta=1.0) == contrastive_loss(one, one, margin=0.2) == 0
 
 
+def test_folds_of_a_data_set_are_no_negatives_of_each_other() -> None:
+    datasets = torch.eye(2)[[0, 0, 1]].requires_grad_()  # two folds of one data set, and another one
+
+    loss = contrastive_loss(datasets, datasets.detach(), margin=0.2, names=["a", "a", "b"])
+    loss.backward()
+
+    assert loss == 0 and datasets.grad is not None and datasets.grad.eq(0).all()
+    assert contrastive_loss(datasets, datasets, margin=0.2) > 0, "else they would be"
+    models = units(3, 5)
+    both = [contrastive_loss(units(3, 4), models, margin=0.2, names=names).item() for names in ((), ("a", "b", "c"))]
+    assert both[0] == both[1]
+    alone = contrastive_loss(datasets[:2], models[:2, :2].float(), margin=0.2, names=["a", "a"])
+    alone.backward()
+    assert alone == 0 and datasets.grad.isfinite().all()
+
+
 def test_normalising_keeps_zeros() -> None:
     assert normalised_fid(torch.zeros(2, 2)).eq(0).all()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cache
 
@@ -9,10 +10,12 @@ import numpy as np
 import pytest
 from planted_world import planted_task, planted_tasks
 
+from nnunet_iac.metaspace import ranking
 from nnunet_iac.metaspace.fitting import fit
 from nnunet_iac.metaspace.ranking import Ranked, rank, walk
 from nnunet_iac.metaspace.settings import FitSettings
 from nnunet_iac.metaspace.space import MetaSpace
+from nnunet_iac.metaspace.task import Task
 
 TARGET = planted_task(20)
 
@@ -22,7 +25,7 @@ def space() -> MetaSpace:
     return fit(planted_tasks(4), replace(FitSettings(), steps=20))
 
 
-def names(ranked: list[Ranked]) -> list[tuple[str, int]]:
+def names(ranked: Iterable[Ranked]) -> list[tuple[str, int]]:
     return [(one.task.name, one.index) for one in ranked]
 
 
@@ -38,6 +41,48 @@ def test_the_order_is_that_of_the_cosines_of_all_candidates_together() -> None:
     assert set(names(ranked)) == set(expected) and len(ranked) == len(expected)
     assert np.allclose([one.similarity for one in ranked], sorted(expected.values(), reverse=True), atol=1e-6)
     assert all(0 <= one.predicted <= 1 for one in ranked)
+
+
+def full_sort(tasks: Sequence[Task]) -> list[tuple[str, int]]:
+    """All candidates, sorted by the cosine in double precision; equal ones in the order given."""
+    target = space().embed_dataset(TARGET.sample).astype(np.float64)
+    cosines = [
+        (task.name, index, float((model.astype(np.float64) * target).sum()))
+        for task in tasks
+        for index, model in enumerate(space().embed_models(task.candidates.topology, task.candidates.responses))
+    ]
+    return [one[:2] for one in sorted(cosines, key=lambda one: -one[2])]
+
+
+def test_whatever_is_asked_for_first_the_order_is_that_of_a_full_sort_ties_included() -> None:
+    tasks = planted_tasks(4)
+    # Every candidate a second time: each ties with its copy, and comes first.
+    twice = [*tasks, *(replace(task, name=f"{task.name} again") for task in tasks)]
+    expected = full_sort(twice)
+
+    assert names(rank(space(), twice, TARGET.sample)) == expected
+    ranked = rank(space(), twice, TARGET.sample)
+    assert names([ranked[300], ranked[-1], ranked[0]]) == [expected[300], expected[-1], expected[0]]
+    assert names(ranked[5:50]) == expected[5:50] and names(ranked[:0]) == [] and ranked[7] is ranked[7]
+    with pytest.raises(IndexError):
+        ranked[len(expected)]
+
+
+def test_only_those_that_are_looked_at_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+    monkeypatch.setattr(ranking, "Ranked", lambda *words: (made.append(words), Ranked(*words))[1])
+    ranked = rank(space(), planted_tasks(4), TARGET.sample)
+
+    walk(ranked, 5, lambda one: (one, []), most=100)
+    assert len(made) == 16 < len(ranked)
+    found = walk(ranked, 5, lambda one: (one, ["big"] if one.index % 4 else []), most=100)
+    assert len(made) <= 2 * max(16, len(found.kept) + len(found.rejected))
+
+
+def test_no_candidate_is_an_empty_order() -> None:
+    ranked = rank(space(), planted_tasks(4)[:1], planted_tasks(4)[0].sample)
+
+    assert len(ranked) == 0 and list(ranked) == [] == ranked[:3]
 
 
 def test_a_data_set_is_no_source_of_its_own() -> None:

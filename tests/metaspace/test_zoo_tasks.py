@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -73,6 +74,30 @@ def test_of_several_features_of_a_data_set_the_newest_count(tmp_path: Path) -> N
     newest = max(entries, key=lambda entry: (entry.created, entry.id))
     assert len(entries) == 2
     assert len(read_tasks(zoo)[0].sample.features) == len(zoo.read_weights(newest)["features"])
+
+
+OTHERS = {"plans": {"plans": {"plans_name": "others"}}, "patch": {"patch_size": (16, 16)}}
+
+
+@pytest.mark.parametrize("other", OTHERS)
+def test_features_of_the_same_plans_and_patch_come_before_newer_ones(tmp_path: Path, other: str) -> None:
+    zoo = Zoo.create(tmp_path / "zoo")
+    add_task(zoo, planted_task(0, candidates=6, images=5))
+    time.sleep(1.1)  # entries count seconds
+    add_features(zoo, planted_task(0, images=9), {"encoder": "random"}, **OTHERS[other])
+    told: list[str] = []
+
+    assert len(read_tasks(zoo, skipped=told.append)[0].sample.features) == 5 and told == []
+    own = next(
+        e
+        for e in zoo.entries()
+        if e.kind == "dataset features" and e.plans == {"plans_name": "nnUNetPlans"} and e.patch_size == (32, 32)
+    )
+    zoo.remove([own.id])
+    assert len(read_tasks(zoo, skipped=told.append)[0].sample.features) == 9
+    assert len(told) == 1 and "features of other plans or another patch size" in told[0]
+    with pytest.warns(UserWarning, match="other plans or another patch size"):
+        read_tasks(zoo)
 
 
 def test_numbers_that_do_not_fit_name_the_entry(tmp_path: Path) -> None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import shutil
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from nnunet_folders import DATASET, Folders
@@ -13,9 +16,11 @@ from tiny_sources import fill, move_away
 
 from nnunet_iac.nnunet import retrieval
 from nnunet_iac.nnunet.auto_trainer import AutoTrainer
+from nnunet_iac.nnunet.candidate_training import CandidateTraining
 from nnunet_iac.nnunet.hosts import read_checkpoint
 from nnunet_iac.nnunet.model_folder import RECORD, RETRIEVAL
 from nnunet_iac.nnunet.plans import configuration_of, genotype_of, read_plans
+from nnunet_iac.nnunet.retrieval import CANDIDATES
 from nnunet_iac.nnunet.retrieved_trainer import START
 from nnunet_iac.zoo.store import Zoo
 
@@ -95,6 +100,16 @@ def test_a_stranger_to_the_zoo_is_trained_as_by_the_trainer_without_one(tiny: Fo
     assert equal(final_weights(model(tiny) / "fold_0"), final_weights(other))
 
 
+def test_a_stranger_to_the_zoo_is_given_a_network_if_that_is_asked_for(tiny: Folders, zoo: Zoo) -> None:
+    move_away(zoo)
+    configure("anyway", "retrieval.anyway=true", f"transfer.zoo={zoo.place.name}", "retrieval.patches=8", plans="tiny")
+
+    train(TRAINER, plans="anyway")
+
+    assert "Retrieved all the same, as asked for (anyway)." in log_of(model(tiny, "anyway") / "fold_0")
+    assert (model(tiny, "anyway") / RETRIEVAL / START).is_file()
+
+
 def test_a_zoo_without_supernets_leaves_the_network_as_planned(tiny: Folders) -> None:
     Zoo.create(tiny.base / "empty")
     configure("auto", f"transfer.zoo={tiny.base / 'empty'}", plans="tiny")
@@ -130,6 +145,33 @@ def test_killed_between_the_files_of_a_retrieval_it_retrieves_again(
     train(TRAINER, plans="auto", resume=True)
 
     assert (model(tiny) / RETRIEVAL / RECORD).exists()
+
+
+def test_trainings_of_candidates_that_are_no_longer_chosen_are_done_anew(
+    tiny: Folders, zoo: Zoo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(multiprocessing, "get_context", lambda *_: SimpleNamespace(Pool=ThreadPool))
+    configure(
+        "auto",
+        "retrieval.protocol=T5",
+        "retrieval.iterations=1",
+        "retrieval.share=0.5",
+        f"transfer.zoo={zoo.place.name}",
+        plans="tiny",
+    )
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        kill_at(patch, CandidateTraining, "dice", 3)
+        train(TRAINER, plans="auto")
+    earlier = json.loads((model(tiny) / RETRIEVAL / CANDIDATES).read_text())
+    zoo.remove([earlier["candidates"][0]["supernet"]])
+
+    train(TRAINER, plans="auto", resume=True)
+
+    record = json.loads((model(tiny) / RETRIEVAL / RECORD).read_text())
+    assert len(record["candidates"]) == 5
+    assert earlier["candidates"][0]["supernet"] not in {c["supernet"] for c in record["candidates"]}
+    told = "Auto: the short trainings of an interrupted retrieval are removed and done anew: other candidates."
+    assert told in log_of(model(tiny) / "fold_0")
 
 
 def test_a_damaged_zoo_is_no_reason_for_a_fresh_draw(tiny: Folders, zoo: Zoo) -> None:

@@ -74,6 +74,20 @@ def planted(tmp_path: Path) -> Planted:
 
 
 class TestNearest:
+    def test_features_as_the_search_sees_its_data_come_first_and_others_are_a_warning(self, planted: Planted) -> None:
+        planted.search("Dataset901_A")
+        own = planted.features("Dataset901_A", 0.5)
+        others = [planted.features("Dataset901_A", 3.0 + seed, patch=(16, 16 + seed)) for seed in range(4)]
+        assert any(own.id < other.id for other in others), "the highest id was taken"
+
+        found = choose_source(planted.zoo, "nearest", target())
+        planted.zoo.remove([own.id])
+        other = choose_source(planted.zoo, "nearest", target())
+
+        assert found.distances[0]["distance"] < 2 < other.distances[0]["distance"]
+        text = "features of other plans or another patch size"
+        assert not any(text in one for one in found.warnings) and any(text in one for one in other.warnings)
+
     @pytest.mark.parametrize(("first", "second", "nearest"), [(0.5, 3.0, "Dataset901_A"), (3.0, 0.5, "Dataset902_B")])
     def test_the_nearest_of_two_planted_data_sets_is_found(
         self, planted: Planted, first: float, second: float, nearest: str

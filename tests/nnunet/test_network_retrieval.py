@@ -11,16 +11,17 @@ from typing import Any
 
 import pytest
 from nnunet_folders import DATASET, Folders
-from tiny_dataset import equal, train
+from tiny_dataset import Killed, equal, train
 from tiny_sources import fill, move_away
 
 from nnunet_iac.cli.main import main
 from nnunet_iac.metaspace.ranking import Ranked
 from nnunet_iac.metaspace.relatives import find_nearness
 from nnunet_iac.metaspace.zoo_tasks import read_tasks
+from nnunet_iac.nnunet import retrieval
 from nnunet_iac.nnunet.candidate_training import CandidateTrainer, CandidateTraining
 from nnunet_iac.nnunet.hosts import read_checkpoint
-from nnunet_iac.nnunet.image_samples import prepared_data
+from nnunet_iac.nnunet.image_samples import PreparedData, prepared_data
 from nnunet_iac.nnunet.model_folder import RECORD
 from nnunet_iac.nnunet.plans import configuration_of, read_plans
 from nnunet_iac.nnunet.retrieval import TRAININGS, Request, choose
@@ -91,6 +92,54 @@ def test_of_several_the_best_after_an_epoch_is_kept_and_nothing_is_trained_twice
     for one in (*record["candidates"], *again["candidates"]):
         one["costs"].pop("latency_ms")
     assert again == record
+
+
+def test_batch_normalisation_is_recalibrated_on_the_target(
+    tiny: Folders, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tiny.preprocessed / "tiny.json"
+    plans = json.loads(path.read_text())
+    arguments = plans["configurations"]["2d"]["architecture"]["arch_kwargs"]
+    arguments.update(norm_op="torch.nn.modules.batchnorm.BatchNorm2d", norm_op_kwargs={"eps": 1e-5, "affine": True})
+    path.write_text(json.dumps(plans))
+    fill(tiny, Zoo.create(tiny.base / "zoo"))
+    looked: list[PreparedData] = []
+    original = retrieval.recalibrate_on
+    monkeypatch.setattr(
+        retrieval, "recalibrate_on", lambda net, data, seed: (looked.append(data), original(net, data, seed=seed))[1]
+    )
+
+    assert retrieve(tiny, "--protocol", "T1") == 0
+
+    weights = dict(read_checkpoint(folder_of(tiny) / START)["network_weights"])
+    means = [value for key, value in weights.items() if key.endswith("running_mean")]
+    # Untrained supernets have means of 0.
+    assert means and all(mean.abs().max() > 0 for mean in means)
+    assert "layers of batch normalisation recalibrated on training cases" in capsys.readouterr().out
+    split = json.loads((tiny.preprocessed / "splits_final.json").read_text())[0]["train"]
+    assert set(looked[0].cases) < set(split), "those that judge candidates are left out"
+
+
+def test_killed_between_plans_and_record_the_same_command_ends_it_without_a_training(
+    dataset: Folders, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    written = retrieval.write_json
+
+    def dying(path: Path, content: Any) -> None:
+        if path.name == RECORD:
+            raise Killed
+        written(path, content)
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(retrieval, "write_json", dying)
+        retrieve(dataset, "--protocol", "T5")
+    assert (dataset.preprocessed / "tiny_retrieved.json").is_file() and not (folder_of(dataset) / RECORD).exists()
+
+    monkeypatch.setattr(CandidateTrainer, "run_training", None)
+    assert retrieve(dataset, "--protocol", "T5") == 0, "all trainings are done"
+    assert len(record_of(dataset)["candidates"]) == 5
+    assert retrieve(dataset, "--protocol", "T5") == 2, "now it is a finished one"
+    assert "expected a new name" in capsys.readouterr().err
 
 
 def test_a_candidate_that_diverges_is_named_and_the_others_decide(
@@ -184,6 +233,14 @@ def test_a_target_without_relatives_keeps_nnunets_start_and_says_so(
     assert "-p tiny_retrieved -tr nnUNetTrainer\n" in out
     plans = [configuration_of(read_plans(tiny.preprocessed / f"{n}.json"), "2d") for n in ("tiny", "tiny_retrieved")]
     assert plans[0]["architecture"] == plans[1]["architecture"]
+
+    assert "give --anyway and --overwrite" in out
+    assert retrieve(tiny, "--protocol", "T1", "--anyway", "--overwrite") == 0
+    out, record = capsys.readouterr().out, record_of(tiny)
+    assert "No source is near" in out and "Retrieved all the same, as asked for (anyway)." in out
+    assert not record["outlier"] and record["nearness"]["is_outlier"] and record["request"]["anyway"]
+    assert "as asked for (anyway)" in record["why"] and "are kept" not in record["why"]
+    assert (folder_of(tiny) / START).is_file() and "-tr nnUNetTrainerMedNNS" in out
 
 
 @pytest.mark.parametrize(
