@@ -93,12 +93,21 @@ def _plans(args: argparse.Namespace, run: Run) -> str:
 
 
 def _write_plans(args: argparse.Namespace, run: Run) -> None:
-    from nnunet_iac.cli.main import main as nnunet_iac
+    from nnunet_iac.nnunet.study_plans import ensure_derived
 
-    words = ["configure", "-d", args.dataset, "-c", args.configuration, "-p", args.plans, "-o", _plans(args, run)]
-    words += ["--overwrite", "--batch-size", str(args.batch_size), "--patch-size", *map(str, args.patch_size)]
-    if status := nnunet_iac([*words, "--set", *args.budget, f"search.seed={run[1]}"]):
-        raise SystemExit(status)
+    name, settings = _plans(args, run), [*args.budget, f"search.seed={run[1]}"]
+    try:
+        ensure_derived(
+            args.dataset,
+            args.plans,
+            name,
+            args.configuration,
+            settings,
+            batch_size=args.batch_size,
+            patch_size=args.patch_size,
+        )
+    except (ValueError, FileNotFoundError) as error:
+        raise SystemExit(str(error)) from error
 
 
 def _folder(args: argparse.Namespace, run: Run, results: Path) -> Path:

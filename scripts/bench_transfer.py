@@ -91,21 +91,26 @@ class Study:
         return of_all if arm == SCRATCH else [*of_all, *warm]
 
     def write_plans(self, arm: str, seed: int) -> None:
-        """Derive an arm's plans, again on each call.
+        """Derive an arm's plans, unless they are there already.
 
         Raises:
-            SystemExit: if ``nnunet-iac configure`` refuses them.
+            SystemExit: if settings are refused, or there are plans of that name with others.
         """
-        from nnunet_iac.cli.main import main as nnunet_iac
+        from nnunet_iac.nnunet.study_plans import ensure_derived
 
-        words = ["-c", self.configuration, "-p", self.plans, "-o", self.plans_name(arm, seed), "--overwrite"]
-        if self.batch_size is not None:
-            words += ["--batch-size", str(self.batch_size)]
-        if self.patch_size is not None:
-            words += ["--patch-size", *map(str, self.patch_size)]
-        status = nnunet_iac(["configure", "-d", self.dataset, *words, "--set", *self.settings(arm, seed)])
-        if status:
-            raise SystemExit(status)
+        name, settings = self.plans_name(arm, seed), self.settings(arm, seed)
+        try:
+            ensure_derived(
+                self.dataset,
+                self.plans,
+                name,
+                self.configuration,
+                settings,
+                batch_size=self.batch_size,
+                patch_size=self.patch_size,
+            )
+        except (ValueError, FileNotFoundError) as error:
+            raise SystemExit(str(error)) from error
 
     def training(self, arm: str, seed: int, results: Path, device: str) -> Training:
         """Return an arm's process."""

@@ -151,16 +151,18 @@ def leave_out(study: Study, target: str, results: Path) -> None:
 
 
 def write_plans(study: Study, target: str, seed: int) -> None:
-    """Derive the plans of scratch, which those of all other arms derive from, again on each call.
+    """Derive the plans of scratch, which those of all other arms derive from, unless they are there already.
 
     Raises:
-        SystemExit: if ``nnunet-iac configure`` refuses them.
+        SystemExit: if settings are refused, or there are plans of that name with others.
     """
-    from nnunet_iac.cli.main import main as nnunet_iac
+    from nnunet_iac.nnunet.study_plans import ensure_derived
 
-    words = ["configure", "-d", target, "-c", study.configuration, "-p", study.plans]
-    words += ["-o", study.plans_name((target, SCRATCH, seed)), "--overwrite"]
-    words += ["--batch-size", str(study.batch_size)] if study.batch_size is not None else []
-    words += ["--patch-size", *map(str, study.patch_sizes[target])] if target in study.patch_sizes else []
-    if status := nnunet_iac([*words, "--set", *study.budget, f"search.seed={seed}"]):
-        raise SystemExit(status)
+    name, settings = study.plans_name((target, SCRATCH, seed)), [*study.budget, f"search.seed={seed}"]
+    patch_size = study.patch_sizes.get(target)
+    try:
+        ensure_derived(
+            target, study.plans, name, study.configuration, settings, batch_size=study.batch_size, patch_size=patch_size
+        )
+    except (ValueError, FileNotFoundError) as error:
+        raise SystemExit(str(error)) from error

@@ -10,9 +10,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from nnunet_iac.nnunet.plans import DERIVED_FROM, Plans, configuration_of, new_plans_path, read_plans, write_plans
+from nnunet_iac.nnunet.plans import (
+    DERIVED_FROM,
+    Plans,
+    configuration_of,
+    derive,
+    new_plans_path,
+    plans_path,
+    preprocessed_folder,
+    read_plans,
+    write_plans,
+)
 from nnunet_iac.nnunet.run_state import differences
-from nnunet_iac.nnunet.settings import Settings
+from nnunet_iac.nnunet.settings import Settings, parse_assignments
 
 
 def ensure_plans(folder: Path, wanted: Sequence[Plans], configuration: str, options: str = "--budget") -> None:
@@ -40,6 +50,37 @@ def ensure_plans(folder: Path, wanted: Sequence[Plans], configuration: str, opti
     for path, plans in zip(paths, wanted, strict=True):
         if not path.is_file():
             write_plans(path, plans)
+
+
+def ensure_derived(
+    dataset: str,
+    source: str,
+    name: str,
+    configuration: str,
+    settings: Sequence[str],
+    *,
+    batch_size: int | None = None,
+    patch_size: Sequence[int] | None = None,
+) -> None:
+    """Derive plans as ``nnunet-iac configure`` does, unless they are there already and mean the same.
+
+    Args:
+        dataset: number or name.
+        source: name of the plans to derive from.
+        name: of the new plans.
+        configuration: that is trained.
+        settings: ``KEY=VALUE`` each.
+        batch_size: replaces the planned one.
+        patch_size: replaces the planned one.
+
+    Raises:
+        FileNotFoundError: if the plans to derive from are missing.
+        ValueError: for bad settings or names, or if there are plans of that name with another meaning.
+    """
+    folder = preprocessed_folder(dataset)
+    plans = read_plans(plans_path(folder, source))
+    derived = derive(plans, configuration, name, parse_assignments(settings), batch_size, patch_size)
+    ensure_plans(folder, [derived], configuration, "--budget, --batch-size, --patch-size")
 
 
 def _meaning(plans: Plans, configuration: str) -> dict[str, Any]:

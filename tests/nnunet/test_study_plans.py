@@ -1,0 +1,43 @@
+"""Plans of one name keep one budget, whichever script of a study derives them."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from nnunet_folders import DATASET, Folders
+from prepared_datasets import write_prepared
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
+
+
+def derive(script: str, budget: list[str]) -> None:
+    """Let a script derive plans of this budget."""
+    module: Any = importlib.import_module(script)
+    known = {"dataset": DATASET, "configuration": "2d", "plans": "nnUNetPlans", "tag": "t", "budget": budget}
+    if script == "bench_pretraining":
+        module._write_plans(SimpleNamespace(**known, batch_size=2, patch_size=[16, 16]), ("none", 0))
+    elif script == "bench_transfer":
+        more = {"fold": 0, "zoo": "z", "sources": [], "seeds": [0], "transfer": [], "batch_size": 2}
+        module.Study(**known, **more, patch_size=None).write_plans(module.SCRATCH, 0)
+    else:
+        known["plans_name"] = lambda run: f"nnUNetPlans_t_seed{run[2]}"
+        module.write_plans(SimpleNamespace(**known, batch_size=2, patch_sizes={}), DATASET, 0)
+
+
+@pytest.mark.parametrize("script", ["bench_transfer", "bench_pretraining", "retrieval_dice_study"])
+def test_another_budget_under_the_same_tag_is_refused(folders: Folders, stock_plans: Any, script: str) -> None:
+    write_prepared(folders, stock_plans)
+    derive(script, ["host.epochs=3"])
+    written = {path.name: path.read_bytes() for path in folders.preprocessed.glob("nnUNetPlans_t*.json")}
+    derive(script, ["host.epochs=3"])
+
+    with pytest.raises(SystemExit, match="finished and new trainings would be mixed"):
+        derive(script, ["host.epochs=4"])
+
+    assert len(written) == 1
+    assert {path.name: path.read_bytes() for path in folders.preprocessed.glob("nnUNetPlans_t*.json")} == written
