@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING
 from nnunet_iac.cli.arguments import output_path
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from nnunet_iac.zoo.configuration import SubnetConfiguration
     from nnunet_iac.zoo.entry import Entry
+    from nnunet_iac.zoo.subnetwork import Subnetwork
 
 HELP = "write an entry as a checkpoint of nnU-Net, for -pretrained_weights"
 
@@ -89,7 +88,7 @@ def _extract_subnetwork(args: argparse.Namespace) -> int:
     if args.dataset:
         wanted = read_weight_target(args.dataset, args.configuration or entry.configuration, args.plans)
         check_starts(subnetwork.network, entry, wanted)
-    _recalibrate(entry, subnetwork.network)
+    _recalibrate(entry, subnetwork)
     target = subnetwork_target(entry, subnetwork, args.plans_file.stem if args.plans_file else None)
     words = {"zoo_entry": entry.id, "subnetwork": subnetwork.configuration.to_dict(), **entry.provenance}
     if args.plans_file:
@@ -100,12 +99,12 @@ def _extract_subnetwork(args: argparse.Namespace) -> int:
     return 0
 
 
-def _recalibrate(entry: Entry, network: nn.Module) -> None:
+def _recalibrate(entry: Entry, subnetwork: Subnetwork) -> None:
     """Recalibrate batch normalisation where the source's data are here; else say what the statistics are."""
     from nnunet_iac.nnunet.supernet_entries import recalibrate_at_home
 
     try:
-        if layers := recalibrate_at_home(entry, network):
+        if layers := recalibrate_at_home(entry, subnetwork.network):
             print(f"{layers} layers of batch normalisation recalibrated on training cases of {entry.dataset}")
     except (ValueError, OSError, NotImplementedError) as error:
         print(
