@@ -55,8 +55,9 @@ def run(args: argparse.Namespace) -> int:
         ValueError: for bad arguments or plans, an empty zoo, or limits that nothing meets.
     """
     from nnunet_iac.metaspace.zoo_tasks import read_tasks
-    from nnunet_iac.nnunet.retrieval import remove_trainings, retrieve
+    from nnunet_iac.nnunet.retrieval import retrieve
     from nnunet_iac.nnunet.retrieval_target import fitting_tasks
+    from nnunet_iac.nnunet.retrieval_trainings import remove_trainings
     from nnunet_iac.nnunet.run_state import alone_in
     from nnunet_iac.zoo.store import Zoo
 

@@ -7,10 +7,8 @@ have files of their own; weights, plans and record come last, each whole, the re
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,11 +20,11 @@ from nnunet_iac.metaspace.relatives import find_nearness, near_text
 from nnunet_iac.metaspace.settings import FitSettings
 from nnunet_iac.metaspace.task import Task
 from nnunet_iac.nnunet.candidate_training import CandidateTraining, Judgement, best_candidate
-from nnunet_iac.nnunet.label_set import read_object
 from nnunet_iac.nnunet.model_folder import RECORD
 from nnunet_iac.nnunet.plans import Plans, configuration_of, derive, write_plans
 from nnunet_iac.nnunet.recalibration import recalibrate_on
 from nnunet_iac.nnunet.retrieval_target import Target
+from nnunet_iac.nnunet.retrieval_trainings import TRAININGS, agree_on_trainings
 from nnunet_iac.nnunet.retrieved_start import RetrievedStart, retrieved_start
 from nnunet_iac.nnunet.retrieved_trainer import SCHEMA, START
 from nnunet_iac.nnunet.weights import build_network, write_weights
@@ -38,9 +36,6 @@ from nnunet_iac.zoo.subnetwork import extract
 
 PROTOCOLS: Mapping[str, int] = {"T1": 1, "T5": 5, "T10": 10}
 """How many of the nearest candidates are trained for an epoch each; the one of T1 is taken as it is."""
-
-TRAININGS, CANDIDATES = "trainings", "candidates.json"
-"""In the folder of a retrieval: the candidates' short trainings, and which candidates these are."""
 
 
 @dataclass(frozen=True)
@@ -231,7 +226,7 @@ def _judge(
         f"cases and are judged on {len(target.held_out_cases)} of other patients"
     )
     target.folder.mkdir(parents=True, exist_ok=True)
-    _agree_on_trainings(target, _identity(target, request, made), say if replace else None)
+    agree_on_trainings(target.folder, _identity(target, request, made), say if replace else None)
     trainings = {place: _training(place, one.start, target, request) for place, one in made.items()}
     return best_candidate(trainings, torch.device(request.device), say)
 
@@ -250,38 +245,6 @@ def _identity(target: Target, request: Request, made: Mapping[int, _Made]) -> di
         "held_out_cases": list(target.held_out_cases),
     }
     return dict(json.loads(json.dumps(wanted)))
-
-
-def _agree_on_trainings(target: Target, wanted: Mapping[str, Any], replacing: Callable[[str], None] | None) -> None:
-    """Write down what the trainings in the folder are of; those of others, of a run that was killed, are in the way.
-
-    They are removed if there is somebody to be told, else it is an error.
-    """
-    path = target.folder / CANDIDATES
-    known = read_object(path) if path.is_file() else None
-    if known == wanted:
-        return
-    if known is not None:
-        if replacing is None:
-            raise ValueError(
-                f"-o: expected the trainings of these candidates in {target.folder}, found those of others; give "
-                "--overwrite, or another name"
-            )
-        different = [name for name in wanted if known.get(name) != wanted[name]]
-        replacing(
-            f"the short trainings of an interrupted retrieval are removed and done anew: other {', '.join(different)}."
-        )
-        remove_trainings(target.folder)
-    write_json(path, wanted)
-
-
-def remove_trainings(folder: Path) -> None:
-    """Remove the short trainings of an earlier retrieval; what it found stays until something else is found."""
-    shutil.rmtree(folder / TRAININGS, ignore_errors=True)
-    for path in folder.glob("candidate_*.pth"):
-        path.unlink()
-    # The last: whoever is killed before still finds trainings of others, and does not take the rest for its own.
-    (folder / CANDIDATES).unlink(missing_ok=True)
 
 
 def _training(place: int, start: RetrievedStart, target: Target, request: Request) -> CandidateTraining:

@@ -20,7 +20,7 @@ from nnunet_iac.nnunet.candidate_training import CandidateTraining
 from nnunet_iac.nnunet.hosts import read_checkpoint
 from nnunet_iac.nnunet.model_folder import RECORD, RETRIEVAL
 from nnunet_iac.nnunet.plans import configuration_of, genotype_of, read_plans
-from nnunet_iac.nnunet.retrieval import CANDIDATES
+from nnunet_iac.nnunet.retrieval_trainings import CANDIDATES
 from nnunet_iac.nnunet.retrieved_trainer import START
 from nnunet_iac.zoo.store import Zoo
 

@@ -24,8 +24,9 @@ from nnunet_iac.nnunet.hosts import read_checkpoint
 from nnunet_iac.nnunet.image_samples import PreparedData, prepared_data
 from nnunet_iac.nnunet.model_folder import RECORD
 from nnunet_iac.nnunet.plans import configuration_of, read_plans
-from nnunet_iac.nnunet.retrieval import TRAININGS, Request, choose
+from nnunet_iac.nnunet.retrieval import Request, choose
 from nnunet_iac.nnunet.retrieval_target import retrieval_target
+from nnunet_iac.nnunet.retrieval_trainings import TRAININGS
 from nnunet_iac.nnunet.retrieved_trainer import START, retrieval_folder
 from nnunet_iac.nnunet.run_state import alone_in
 from nnunet_iac.zoo.store import Zoo
