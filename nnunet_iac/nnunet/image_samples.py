@@ -14,13 +14,12 @@ from typing import Any
 import torch
 from nnunetv2.training.dataloading.data_loader import nnUNetDataLoader
 from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
-from nnunetv2.utilities.crossval_split import generate_crossval_split
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunet_iac.nnunet.batches import make_batch
 from nnunet_iac.nnunet.label_set import read_dataset_json
 from nnunet_iac.nnunet.plans import Plans, configuration_of, plans_path, preprocessed_folder, read_plans
-from nnunet_iac.nnunet.splits import FOLDS, SPLITS, find_grouping, patient_folds, read_splits
+from nnunet_iac.nnunet.splits import SPLITS, planned_folds
 
 SAMPLE_STREAM = 4
 """Number of the batch stream; trainings and searches use the ones before."""
@@ -197,28 +196,13 @@ def _present_cases(folder: Path) -> list[str]:
 
 
 def _training_cases(base: Path, cases: Sequence[str], fold: int) -> list[str]:
-    path = base / SPLITS
-    splits = [fold["train"] for fold in read_splits(path)] if path.is_file() else _split(base, cases)
+    splits = [split["train"] for split in planned_folds(base, cases)]
     if not 0 <= fold < len(splits):
         raise ValueError(f"-f: expected a fold from 0 to {len(splits) - 1}, got {fold}")
     found = set(splits[fold]) & set(cases)
     if not found:
         raise ValueError(
-            f"fold {fold}: expected training cases, found none of the {len(splits[fold])} that {path} names; "
+            f"fold {fold}: expected training cases, found none of the {len(splits[fold])} that {base / SPLITS} names; "
             "preprocess the data set again, or correct the file"
         )
     return sorted(found)
-
-
-def _split(base: Path, cases: Sequence[str]) -> list[list[str]]:
-    """Return the training cases of each fold as the next training will split, without writing anything."""
-    if len(cases) < FOLDS:
-        raise ValueError(f"-f: expected at least {FOLDS} cases for {FOLDS} folds, got {len(cases)}; give -f all")
-    grouping = find_grouping(cases, base)
-    by_patient = grouping.source is not None and len(grouping.patients(cases)) >= FOLDS
-    splits = (
-        patient_folds(cases, grouping)
-        if by_patient
-        else generate_crossval_split(list(cases), seed=12345, n_splits=FOLDS)
-    )
-    return [[str(case) for case in split["train"]] for split in splits]

@@ -111,6 +111,27 @@ def patient_folds(cases: Sequence[str], grouping: Grouping, folds: int = FOLDS) 
     return [{side: sorted(c for p in split[side] for c in groups[p]) for side in ("train", "val")} for split in splits]
 
 
+def planned_folds(folder: Path, cases: Sequence[str]) -> list[dict[str, list[str]]]:
+    """Return the folds as the next training will have them, without writing anything.
+
+    Args:
+        folder: the preprocessed data set's folder.
+        cases: all cases of the data set.
+
+    Raises:
+        ValueError: if there is no split yet and fewer cases than folds, or the file is damaged.
+    """
+    if (folder / SPLITS).is_file():
+        return read_splits(folder / SPLITS)
+    if len(cases) < FOLDS:
+        raise ValueError(f"-f: expected at least {FOLDS} cases for {FOLDS} folds, got {len(cases)}; give -f all")
+    grouping = find_grouping(cases, folder)
+    if grouping.source is not None and len(grouping.patients(cases)) >= FOLDS:
+        return patient_folds(cases, grouping)
+    splits = generate_crossval_split(list(cases), seed=12345, n_splits=FOLDS)
+    return [{side: [str(case) for case in split[side]] for side in ("train", "val")} for split in splits]
+
+
 def ensure_splits(folder: Path, grouping: Grouping, fold: int | str, log: Callable[[str], None]) -> None:
     """Make nnU-Net's split by patient where there is none yet, and warn about one that tears patients apart.
 

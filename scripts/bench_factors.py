@@ -1,0 +1,169 @@
+"""Where do cells pay? One factor changed at a time, cells against none in each, several seeds.
+
+    python scripts/bench_factors.py -d 4 -c 2d --batch-size 12 --seeds 0 1 2 --json factors.json
+
+Needs nnU-Net's three folders and a planned and preprocessed data set. Every condition is a ``bench_dice.py --host
+scratch --arms identity random``: a host is trained, then host and cells together, against the same training without
+cells. ``base`` is the budget of that script; each other condition changes one thing of it, see :data:`CONDITIONS`. The
+cells are random ones, because searched cells were never seen to be better (README), and because a factor that matters
+only with the right cells could not be used by anybody.
+
+What is finished is not repeated, so seeds can be added later. A study of ``bench_dice.py`` with the same ``--tag`` and
+budget is the condition ``base``. With k conditions, one in twenty intervals misses its truth by chance: a single
+condition that stands out is a reason to measure it again with other seeds, not a finding.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import bench_dice
+from study_variants import copy_plans, few_cases, thinned
+
+from nnunet_iac.atomic import write_json
+from nnunet_iac.nnunet.plans import plans_path, preprocessed_folder, read_plans
+from nnunet_iac.nnunet.study_plans import ensure_plans
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One thing that differs from the base.
+
+    Attributes:
+        meaning: in words, for the table.
+        budget: settings over those of the base.
+        thin: the network has this fraction of its channels, 1 / ``thin``.
+        patients: that the fold trains on; None for all.
+    """
+
+    meaning: str
+    budget: tuple[str, ...] = ()
+    thin: int = 1
+    patients: int | None = None
+
+
+BASE = "base"
+CONDITIONS: Mapping[str, Condition] = {
+    BASE: Condition("as bench_dice.py has it"),
+    "longer": Condition("three times the epochs with cells", ("training.epochs=60",)),
+    "thin": Condition("a host of a quarter of the channels", thin=4),
+    "few": Condition("12 patients to train on", patients=12),
+    "encoder": Condition("second input of a cell: the encoder's, not the decoder's", ("cell.second_input=encoder",)),
+    "wide": Condition("cells as wide as the skip, not half", ("cell.width=1",)),
+    "plain": Condition("no augmentation", ("training.augment=false",)),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run what is not done, print the table; the status is that of the first condition that fails."""
+    args = _parse(argv)
+    if args.read:
+        print(markdown([json.loads(Path(path).read_text(encoding="utf-8")) for path in args.read]))
+        return 0
+    folder = Path(args.json).resolve().with_suffix("")
+    rows = []
+    for name in args.conditions:
+        record = folder.with_name(f"{folder.name}_{name}.json")
+        try:
+            words = _words(args, name, CONDITIONS[name])
+        except (ValueError, FileNotFoundError) as error:
+            print(f"bench_factors.py: {error}", file=sys.stderr)
+            return 2
+        if status := bench_dice.main([*words, "--json", str(record)]):
+            return status
+        rows.append(_row(args, name, json.loads(record.read_text(encoding="utf-8"))))
+        write_json(Path(args.json), {"rows": rows})
+    print("\n" + markdown([{"rows": rows}]))
+    return 0
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("-d", dest="dataset", default="4")
+    parser.add_argument("-c", dest="configuration", default="2d")
+    parser.add_argument("-f", dest="fold", type=int, default=0)
+    parser.add_argument("--conditions", nargs="+", choices=list(CONDITIONS), default=list(CONDITIONS))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--batch-size", type=int)
+    parser.add_argument("--patch-size", type=int, nargs="+")
+    parser.add_argument("--budget", nargs="+", default=[], metavar="KEY=VALUE", help="of all conditions")
+    parser.add_argument("--jobs", type=int, default=3, help="runs at a time")
+    parser.add_argument("--threads", type=int, default=1, help="threads of each run")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--tag", default="factor", help="part of the plans' names; one for each budget")
+    parser.add_argument("--read", nargs="+", metavar="FILE", help="only print the table of these records")
+    parser.add_argument("--json", default="factors.json", help="write the figures to this file, and beside it")
+    return parser.parse_args(argv)
+
+
+def _words(args: argparse.Namespace, name: str, condition: Condition) -> list[str]:
+    """Return the words of ``bench_dice.py``; plans and data set of the condition are there afterwards."""
+    folder, plans, fold = preprocessed_folder(args.dataset), "nnUNetPlans", args.fold
+    if condition.patients is not None:
+        variant = folder.with_name(few_cases(folder, fold, condition.patients))
+        copy_plans(folder, variant, plans)
+        folder, fold = variant, 0
+    if condition.thin > 1:
+        thin = thinned(read_plans(plans_path(folder, plans)), args.configuration, condition.thin)
+        ensure_plans(folder, [thin], args.configuration)
+        plans = thin["plans_name"]
+    words = ["-d", str(int(folder.name[7:10])), "-c", args.configuration, "-f", str(fold), "-p", plans]
+    words += ["--host", "scratch", "--arms", "identity", "random", "--seeds", *map(str, args.seeds)]
+    words += ["--tag", args.tag if name == BASE else f"{args.tag}_{name}"]
+    words += ["--jobs", str(args.jobs), "--threads", str(args.threads), "--device", args.device]
+    if budget := [*args.budget, *condition.budget]:
+        words += ["--budget", *budget]
+    if args.batch_size is not None:
+        words += ["--batch-size", str(args.batch_size)]
+    if args.patch_size:
+        words += ["--patch-size", *map(str, args.patch_size)]
+    return words
+
+
+def _row(args: argparse.Namespace, name: str, found: Mapping[str, Any]) -> dict[str, Any]:
+    against, dice = found["against_control"]["random"], found["dice_by_seed"]
+    return {
+        "dataset": preprocessed_folder(args.dataset).name,
+        "configuration": args.configuration,
+        "condition": name,
+        "patients": len(found["patients"]),
+        "identity": dice["identity"],
+        "random": dice["random"],
+        "difference": against["difference"],
+        "interval": against["interval"],
+        "of_runs": against["of_runs"],
+    }
+
+
+def markdown(records: Sequence[Mapping[str, Any]]) -> str:
+    """Return the table of all records' conditions."""
+    lines = [
+        "| data set | condition | Dice, no cells, by seed | random cells | difference, 95 % CI | CI with runs |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in (row for record in records for row in record["rows"]):
+        of_runs = "" if row["of_runs"] is None else _interval(row["of_runs"])
+        lines.append(
+            f"| {row['dataset']} {row['configuration']}, {row['patients']} patients | {row['condition']}: "
+            f"{CONDITIONS[row['condition']].meaning} | {_numbers(row['identity'])} | {_numbers(row['random'])} | "
+            f"{row['difference']:+.2f} {_interval(row['interval'])} | {of_runs} |"
+        )
+    return "\n".join(lines)
+
+
+def _numbers(values: Sequence[float]) -> str:
+    return ", ".join(f"{value:.2f}" for value in values)
+
+
+def _interval(found: Mapping[str, float]) -> str:
+    return f"[{found['low']:+.2f}, {found['high']:+.2f}]"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
