@@ -14,6 +14,9 @@ from nnunet_iac.nnunet.splits import GROUPS, SPLITS, find_grouping, planned_fold
 FEWEST_CHANNELS = 8
 """Of a stage of a thinned network: cells work on a half of a quarter of a skip's channels."""
 
+LINKED = ("dataset.json", "dataset_fingerprint.json")
+"""Files that a variant shares with its original; folders are all shared."""
+
 VARIANT = 400
 """A variant's number is the original's plus this, modulo 1000."""
 
@@ -51,11 +54,9 @@ def few_cases(folder: Path, fold: int, patients: int) -> str:
     _check_free(target, split)
     target.mkdir(exist_ok=True)
     for path in folder.iterdir():
-        if path.is_dir() and not (target / path.name).exists():
-            (target / path.name).symlink_to(path.resolve(), target_is_directory=True)
-    for file in ("dataset.json", "dataset_fingerprint.json"):
-        if not (target / file).exists():
-            (target / file).symlink_to((folder / file).resolve())
+        link = target / path.name
+        if (path.is_dir() or path.name in LINKED) and not link.exists():
+            link.symlink_to(path.resolve(), target_is_directory=path.is_dir())
     write_json(target / GROUPS, {patient: list(members) for patient, members in grouping.patients(cases).items()})
     write_json(target / SPLITS, [split])
     return target.name
