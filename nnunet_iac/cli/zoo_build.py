@@ -92,7 +92,12 @@ def _declare_budget(parser: argparse.ArgumentParser) -> list[argparse.Action]:
         add("--learning-rate", type=float, default=1e-2, help=f"of full epochs {known}"),
         add("--shrinking-learning-rate", type=float, default=1e-3, help=f"of the others {known}"),
         add("--distillation", type=float, default=1.0, help=f"weight of soft targets {known}"),
-        add("--share", type=float, default=0.2, help=f"of the patients, to measure on only {known}"),
+        add(
+            "--share",
+            type=float,
+            default=0.2,
+            help=f"of the patients, to measure on; with --host: the validation cases {known}",
+        ),
         add("--multiple", type=int, default=8, help=f"channel counts are multiples of this {known}"),
         add("--seed", type=int, default=0, help=f"of weights, batches, patches {known}"),
     ]
@@ -130,7 +135,7 @@ def run(args: argparse.Namespace) -> int:
         build.train(_say)
         measured, features = build.measure(_say), build.describe_data()
         added = write_entries(zoo, build, measured, features, licence=args.licence)
-    _conclude(added, measured.dice.tolist())
+    _conclude(added, measured.dice.tolist(), build.dice_before)
     return 0
 
 
@@ -178,7 +183,7 @@ def _data(args: argparse.Namespace) -> SupernetData:
         fold=args.fold,
         patch_size=args.patch_size,
         batch_size=args.batch_size,
-        share=args.share,
+        share=None if args.host is not None and args.fold != "all" else args.share,
     )
 
 
@@ -230,14 +235,16 @@ def _introduce(build: SupernetBuild) -> None:
             "WARNING: patients are unknown (no patient_groups.json): the cases are split one by one. If a patient has "
             "several, networks are measured on patients that trained them."
         )
-    if build.host is not None:
+    if build.host is not None and data.share is not None:
         print(
-            "WARNING: the host may have been trained on the cases that sub-networks are measured on: their Dice is too "
-            "good, in the same way for all"
+            "WARNING: the host was trained on the cases that sub-networks are measured on (-f all leaves no others): "
+            "networks that keep most of it, the largest first, look too good against the others"
         )
 
 
-def _conclude(added: list[Added], dice: list[float]) -> None:
+def _conclude(added: list[Added], dice: list[float], before: float | None) -> None:
+    from nnunet_iac.nnunet.supernet_build import doubts
+
     words = {"added": "", "kept": " is there already: kept as it is"}
     for one in added:
         print(f"{one.entry.id}  {one.entry.kind}: {one.entry.name}{words[one.what]}")
@@ -246,3 +253,5 @@ def _conclude(added: list[Added], dice: list[float]) -> None:
         f"{dice.index(max(dice))} of {len(dice)}); whether this ranking holds for networks that are trained alone, "
         f"nnunet-iac zoo audit {added[1].entry.id} tells"
     )
+    for doubt in doubts(dice, before):
+        print(f"WARNING: {doubt}")

@@ -7,7 +7,7 @@ normalisation, spacing and patch size, every patch with foreground in it where t
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -180,6 +180,22 @@ def _planned(plans: Plans, configuration: str, dataset: str) -> dict[str, Any]:
     if planned.get("previous_stage") is not None:
         raise NotImplementedError(f"-c: expected a configuration that is no second stage of a cascade: {configuration}")
     return planned
+
+
+def validation_data(training: PreparedData) -> PreparedData:
+    """Return the validation cases of the fold whose training cases these are, looked at in the same way.
+
+    Raises:
+        ValueError: if the training cases are those of no fold, or none of the validation cases is preprocessed.
+    """
+    base = training.folder.parent
+    if training.fold is None or training.fold == "all":
+        raise ValueError(f"-f: expected a fold, which has validation cases, got {training.fold}")
+    present = _present_cases(training.folder)
+    found = sorted(set(planned_folds(base, present)[int(training.fold)]["val"]) & set(present))
+    if not found:
+        raise ValueError(f"fold {training.fold}: expected validation cases in {training.folder}, found none")
+    return replace(training, cases=tuple(found))
 
 
 def _present_cases(folder: Path) -> list[str]:

@@ -7,6 +7,7 @@ Each step leaves a file in the build's folder that a later run goes on from; see
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,9 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from nnunet_iac.atomic import write_text
+from nnunet_iac.atomic import write_json, write_text
 from nnunet_iac.cells.weight_transfer import unique_tensors
+from nnunet_iac.json_files import read_json
 from nnunet_iac.nnunet.dataset_features import region_features
 from nnunet_iac.nnunet.encoders import RANDOM
 from nnunet_iac.nnunet.run_state import damaged, read_state, write_state
@@ -36,9 +38,14 @@ from nnunet_iac.zoo.supernet import ElasticUNet
 from nnunet_iac.zoo.weights_files import sha256_of, to_bytes
 
 STATE, CURVE, CANDIDATES, FEATURES = "supernet_state.pt", "supernet.jsonl", "candidates.pt", "features.pt"
+BEFORE = "before_shrinking.json"
 
-FILES = (STATE, CURVE, CANDIDATES, FEATURES)
+FILES = (STATE, CURVE, CANDIDATES, FEATURES, BEFORE)
 """Files of a build; the curve follows from the state."""
+
+LOST, DEAD, MANY = 0.05, 0.05, 0.2
+"""Our choice: a largest network that lost this much Dice by shrinking was damaged by it, and a sub-network below this
+Dice has learned nothing; with a larger share of those, an order of the sub-networks says little."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +86,34 @@ class Measured:
     dice: NDArray[np.float64]
     loss: NDArray[np.float64]
     responses: NDArray[np.float32]
+
+
+def doubts(dice: Sequence[float], before: float | None) -> list[str]:
+    """Return what makes the order of a build's candidates doubtful, in sentences with a remedy.
+
+    Args:
+        dice: of the candidates, the largest network first.
+        before: of the largest network before shrinking, None if unknown.
+
+    Example:
+        >>> doubts([0.8, 0.7, 0.6], before=0.81)
+        []
+        >>> doubts([0.5, 0.0, 0.6], before=0.81)[0][:72]
+        'shrinking has damaged the largest network: its Dice was 0.8100 before an'
+    """
+    found = []
+    if before is not None and before - dice[0] > LOST:
+        found.append(
+            f"shrinking has damaged the largest network: its Dice was {before:.4f} before and is {dice[0]:.4f}; give "
+            "more epochs (--width-epochs), or a lower --shrinking-learning-rate"
+        )
+    dead = sum(one < DEAD for one in dice)
+    if dead > MANY * len(dice):
+        found.append(
+            f"{dead} of {len(dice)} candidates have a Dice below {DEAD}: they have not learned to segment, so their "
+            "order says little; give more epochs (--width-epochs, --iterations)"
+        )
+    return found
 
 
 def fresh_supernet(target: WeightTarget, multiple: int, seed: int, **more: Any) -> ElasticUNet:
@@ -151,8 +186,31 @@ class SupernetBuild:
             self._write_curve()
             log(text)
 
+        self.run.run(say, until=max(self.plan.training.full_epochs, self.run.epoch))
+        if self.run.epoch == self.plan.training.full_epochs and not (self.folder / BEFORE).is_file():
+            self._measure_before(log)
         self.run.run(say)
         self._write_curve()
+
+    @property
+    def dice_before(self) -> float | None:
+        """Dice of the largest network before it shared its weights with others; None if nobody measured it then.
+
+        Raises:
+            ValueError: if the file of an earlier run is damaged.
+        """
+        path = self.folder / BEFORE
+        if not path.is_file():
+            return None
+        try:
+            return float(read_json(path)["dice"])
+        except (ValueError, TypeError, KeyError) as error:
+            raise damaged(path, error, f"remove {path}; the figure will be missing") from error
+
+    def _measure_before(self, log: Log) -> None:
+        estimate = self.measure_patches(extract(self.supernet, self.supernet.space.largest).network.to(self.device))
+        write_json(self.folder / BEFORE, {"schema": 1, "dice": estimate.dice, "loss": estimate.loss})
+        log(f"largest network before shrinking: Dice {estimate.dice:.4f} on {self.plan.measured} held-out patches")
 
     def measure(self, log: Log) -> Measured:
         """Measure the candidates that were not measured yet, one state after each.

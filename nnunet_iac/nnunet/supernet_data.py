@@ -1,7 +1,9 @@
-"""What a supernet learns from: part of a fold's training cases in nnU-Net's batches, and the rest to measure on.
+"""What a supernet learns from: cases of a fold in nnU-Net's batches, and other cases to measure on.
 
 The fold's training cases are split by patient: the supernet part trains the weights, the selection part tells which
-sub-network is good. The fold's validation cases are never read.
+sub-network is good. A supernet that starts from a trained host is another matter: the host has seen all training cases,
+and the largest sub-network *is* the host, while narrow ones keep little of it; on training cases the large would look
+too good against the narrow. So all training cases train it, and it is measured on the fold's validation cases.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
-from nnunet_iac.nnunet.image_samples import PreparedData, prepared_data
+from nnunet_iac.nnunet.image_samples import PreparedData, prepared_data, validation_data
 from nnunet_iac.nnunet.loaders import open_stream
 from nnunet_iac.nnunet.plans import derive, preprocessed_folder
 from nnunet_iac.nnunet.splits import find_grouping, split_patients
@@ -42,7 +44,7 @@ class SupernetData:
         selection: cases of other patients, to measure on.
         target: the plan's network.
         batch_size: patches of a step.
-        share: of the patients that are in the selection part.
+        share: of the patients that are in the selection part; None if that is the fold's validation cases.
         patients: where patients are known from, None if every case counts as one.
     """
 
@@ -50,7 +52,7 @@ class SupernetData:
     selection: PreparedData
     target: WeightTarget
     batch_size: int
-    share: float
+    share: float | None
     patients: str | None
 
     @property
@@ -142,7 +144,7 @@ def supernet_data(
     fold: int | str = 0,
     patch_size: Sequence[int] | None = None,
     batch_size: int | None = None,
-    share: float = 0.2,
+    share: float | None = 0.2,
 ) -> SupernetData:
     """Find the data of a build; nothing is trained or written.
 
@@ -153,7 +155,7 @@ def supernet_data(
         fold: whose training cases are taken, or ``all``.
         patch_size: None for the plan's.
         batch_size: None for the plan's.
-        share: of the fold's training patients that go to the selection part.
+        share: of the fold's training patients that go to the selection part; None to measure on the validation cases.
 
     Raises:
         FileNotFoundError: if plans, ``dataset.json`` or preprocessed cases are missing.
@@ -162,16 +164,20 @@ def supernet_data(
     """
     cases = prepared_data(dataset, configuration, plans_name, fold=fold, patch_size=patch_size)
     size = int(cases.planned["batch_size"] if batch_size is None else batch_size)
-    if size < 1 or not 0 < share < 1:
+    if size < 1 or not (share is None or 0 < share < 1):
         raise ValueError(
             f"--batch-size, --share: expected at least 1 and a number between 0 and 1, got {size} and {share}"
         )
     everything = prepared_data(dataset, configuration, plans_name)
     grouping = find_grouping(everything.cases, preprocessed_folder(dataset))
-    training, selection = split_patients(cases.cases, grouping, fraction=share, seed=SPLIT_SEED)
+    if share is None:
+        parts = cases, validation_data(cases)
+    else:
+        split = split_patients(cases.cases, grouping, fraction=share, seed=SPLIT_SEED)
+        parts = replace(cases, cases=tuple(split[0])), replace(cases, cases=tuple(split[1]))
     data = SupernetData(
-        training=replace(cases, cases=tuple(training)),
-        selection=replace(cases, cases=tuple(selection)),
+        training=parts[0],
+        selection=parts[1],
         target=read_weight_target(dataset, configuration, plans_name),
         batch_size=size,
         share=share,

@@ -262,10 +262,11 @@ def _weights(build: SupernetBuild) -> dict[str, torch.Tensor]:
 
 def _supernet_words(build: SupernetBuild, measured: Measured) -> dict[str, Any]:
     data, host = build.data, build.host
-    seen = "" if host is None else "; the host that it started from may have been trained on them"
+    seen = "; the host that it started from was trained on them" if host is not None and data.share is not None else ""
+    kind = "validation cases" if data.share is None else "held-out training cases"
     measured_on = (
-        f"{build.plan.measured} patches of {len(data.selection.cases)} training cases of fold {data.training.fold} "
-        f"that were held out, largest network{seen}"
+        f"{build.plan.measured} patches of {len(data.selection.cases)} {kind} of fold {data.training.fold}, largest "
+        f"network{seen}"
     )
     facts = {
         **supernet_facts(build.supernet),
@@ -275,6 +276,7 @@ def _supernet_words(build: SupernetBuild, measured: Measured) -> dict[str, Any]:
         "patients": data.patients is not None,
         "host": None if host is None else host.facts,
         "history": build.run.history,
+        "dice_before_shrinking": build.dice_before,
     }
     return {"facts": facts, "scores": (Score("Dice", float(measured.dice[0]), measured_on),)}
 

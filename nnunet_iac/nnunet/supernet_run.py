@@ -111,16 +111,21 @@ class SupernetRun:
             raise damaged(self.state, error) from error
         return True
 
-    def run(self, log: Log) -> None:
+    def run(self, log: Log, until: int | None = None) -> None:
         """Train what is left of the plan; the supernet is in evaluation mode afterwards.
+
+        Args:
+            log: receives a line for each epoch.
+            until: stop after this many epochs of the plan.
 
         Raises:
             FloatingPointError: if a gradient or a weight is not finite; the state of the epoch before is whole.
         """
-        if self.epoch < self.plan.epochs:
+        last = self.plan.epochs if until is None else until
+        if self.epoch < last:
             batches: Any = self.lessons.open_batches(self.epoch * self.lessons.iterations)
             try:
-                while self.epoch < self.plan.epochs:
+                while self.epoch < last:
                     self._run_epoch(batches, log)
             finally:
                 if hasattr(batches, "_finish"):

@@ -21,6 +21,7 @@ from nnunet_iac.cli.main import main
 from nnunet_iac.nnunet import supernet_build
 from nnunet_iac.nnunet.hosts import read_checkpoint
 from nnunet_iac.nnunet.run_state import alone_in
+from nnunet_iac.nnunet.splits import planned_folds
 from nnunet_iac.nnunet.supernet_build import CANDIDATES, FEATURES, STATE
 from nnunet_iac.nnunet.supernet_data import supernet_data
 from nnunet_iac.nnunet.supernet_measure import PatchMeasure
@@ -282,13 +283,32 @@ def test_it_starts_from_a_trained_host(prepared: Folders, capsys: Any) -> None:
 
     entry = by_kind(Zoo(prepared.base / "zoo"))["supernet"]
     network = build_network(read_weight_target(DATASET, "2d"), 8)
-    measured = PatchMeasure(supernet_data("990", "2d"), 4, 0, torch.device("cpu"))(network)
+    # The host has seen all training cases, and the largest network is the host: so it is measured on others.
+    data = supernet_data("990", "2d", share=None)
+    split = planned_folds(prepared.preprocessed, sorted(CASES))[0]
+    assert (set(data.training.cases), set(data.selection.cases)) == (set(split["train"]), set(split["val"]))
+    measured = PatchMeasure(data, 4, 0, torch.device("cpu"))(network)
     assert entry.scores[0].value == pytest.approx(measured.dice, abs=1e-6)
-    assert entry.facts["host"]["file"] == "host.pth" and "may have been trained on" in entry.scores[0].measured_on
-    assert "WARNING: the host may have been trained on the cases" in capsys.readouterr().out
+    assert entry.facts["host"]["file"] == "host.pth"
+    assert "validation cases of fold 0, largest network" in entry.scores[0].measured_on
+    assert entry.facts["dice_before_shrinking"] == entry.scores[0].value  # nothing was shrunk
+    assert "WARNING: the host was trained on" not in capsys.readouterr().out
     other = write_host(prepared.base / "host.pth", current_epoch=6, init_args={"fold": 0})
     assert commands.build(prepared, "--c", *words[:-1], str(other), "--shrinking-learning-rate", "1e-12") == 2
     assert "host is '" in capsys.readouterr().err
+
+
+def test_a_build_whose_candidates_have_not_learned_says_so(
+    prepared: Folders, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setattr(supernet_build, "DEAD", 1.1)
+    assert commands.build(prepared) == 0
+    entry = by_kind(Zoo(prepared.base / "zoo"))["supernet"]
+    printed = capsys.readouterr().out
+    before = entry.facts["dice_before_shrinking"]
+    assert f"largest network before shrinking: Dice {before:.4f} on 4 held-out patches" in printed
+    assert before != entry.scores[0].value
+    assert "WARNING: 4 of 4 candidates have a Dice below 1.1: they have not learned to segment" in printed
 
 
 def test_a_host_that_does_not_fit_is_refused(prepared: Folders, stock_plans: dict[str, Any], capsys: Any) -> None:
