@@ -5,6 +5,6 @@ from nnunet_iac.nnunet.trainers import IACTrainer
 
 
 class nnUNetTrainerIACImplantIdentity(IACTrainer):
-    """Control: the trained host, without any cell and without further training of the host."""
+    """Control: the trained host is trained on like that of nnUNetTrainerIACImplant, without any cell."""
 
     recipe = Recipe(host="trained", cells="identity")

@@ -122,7 +122,7 @@ def _train(demo: Demo) -> list[Step]:
         _step("host", "Train the host: nnU-Net, only shorter", command.format(HOST), demo.model_folder(HOST)),
         _step(
             "implant",
-            "Implant: search cells with the host frozen, put them in, train them",
+            "Implant: search cells with the host frozen, put them in, train both",
             command.format(IMPLANT),
             demo.model_folder(IMPLANT),
         ),

@@ -153,10 +153,9 @@ class CellTrainer(nnUNetTrainer):
         return after_host or self.cell_network.cells is not None
 
     def _host_is_frozen(self) -> bool:
-        implanting = self.recipe.host == "trained"
-        wanted = self.settings.training.freeze_host
-        if wanted or (wanted is None and implanting):
+        if self.settings.training.freeze_host:
             return True
+        implanting = self.recipe.host == "trained"
         # A control without cells trains from the first epoch on: one that waits for cells is no continued training.
         training, cells = self.settings.training, self.cell_network.cells
         alone = self.current_epoch - self.host_epochs < training.cells_first * training.epochs

@@ -198,7 +198,7 @@ def steps(dataset: PaperDataset) -> tuple[Step, ...]:
         *dataset.grouping,
         Step("Show nnU-Net our trainers", ('export nnUNet_extTrainer="$(nnunet-iac trainers)"',)),
         Step("Train the stock host (or keep the one you have)", (train_command(dataset, STOCK_TRAINER),)),
-        Step("Upgrade it: host frozen, search, train the cells", (train_command(dataset, IMPLANT_TRAINER),)),
+        Step("Upgrade it: search cells with the host frozen, train both", (train_command(dataset, IMPLANT_TRAINER),)),
         Step("Or, without a host: host, search and training in one go", (train_command(dataset, ONE_GO_TRAINER),)),
         Step("Predict (-tr: the trainer you took)", (predict_command(dataset, IMPLANT_TRAINER),)),
         *dataset.after_prediction,

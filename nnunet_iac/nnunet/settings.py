@@ -128,13 +128,13 @@ class TrainingSettings:
         True, _one_of(True, False), "nnU-Net's augmentation, for the host too; false: prediction mirrors nothing"
     )
     host_rate: float = _setting(
-        0.1, _number(0, 1), "implanting trainers that train the host too: its learning rate, times that of the cells"
+        1.0, _number(0, 1), "implanting trainers: learning rate of the host, times that of the cells"
     )
     cells_first: float = _setting(
-        0.5, _number_from(0, 1), "implanting trainers that train cells and host: share of the epochs before the host"
+        0.0, _number_from(0, 1), "implanting trainers: share of the epochs in which cells train before the host does"
     )
     freeze_host: bool | None = _setting(
-        None, _one_of(True, False, None), "train cells only; null: as the trainer does (implanting trainers: true)"
+        False, _one_of(True, False, None), "train the cells only, the host stays as it is; null is false"
     )
     deterministic: bool = _setting(
         False, _one_of(True, False), "torch's deterministic algorithms, for the same bits on CUDA too; slower"

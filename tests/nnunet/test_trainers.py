@@ -45,10 +45,11 @@ def test_the_host_trainer_leaves_the_plans_as_they_are_but_names_the_seed(hosted
     assert not any(k.startswith("cells.") for k in final_weights(fold(hosted, "nnUNetTrainerIACHost")))
 
 
-def test_implanting_keeps_every_host_weight_and_trains_the_cells(hosted: Folders) -> None:
-    train("nnUNetTrainerIACImplant")
+def test_with_a_frozen_host_implanting_keeps_every_host_weight_and_trains_the_cells(hosted: Folders) -> None:
+    configure("frozen", "training.freeze_host=true", plans="tiny")
+    train("nnUNetTrainerIACImplant", plans="frozen")
 
-    host, cells = split_weights(final_weights(fold(hosted, "nnUNetTrainerIACImplant")))
+    host, cells = split_weights(final_weights(fold(hosted, "nnUNetTrainerIACImplant", "frozen")))
     assert equal(host, final_weights(fold(hosted, "nnUNetTrainerIACHost")))
     projections = [value for key, value in cells.items() if "projection" in key]
     assert projections and all(bool(p.abs().sum() > 0) for p in projections)
@@ -66,14 +67,14 @@ def test_implanting_finds_the_host_of_the_plans_it_was_derived_from(hosted: Fold
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
-        ([], [False, False, True, True]),
-        (["training.cells_first=0.25", "training.host_rate=1"], [False, True, True, True]),
+        ([], [True, True, True, True]),
+        (["training.cells_first=0.25", "training.host_rate=0.1"], [False, True, True, True]),
     ],
 )
-def test_without_freezing_the_host_moves_after_the_cells(
+def test_host_and_cells_train_together_unless_the_cells_go_first(
     hosted: Folders, monkeypatch: pytest.MonkeyPatch, settings: list[str], expected: list[bool]
 ) -> None:
-    configure("free", "training.epochs=4", "training.freeze_host=false", *settings, plans="tiny")
+    configure("free", "training.epochs=4", *settings, plans="tiny")
     moved = []
     before = split_weights(final_weights(fold(hosted, "nnUNetTrainerIACHost")))[0]
 
@@ -86,11 +87,11 @@ def test_without_freezing_the_host_moves_after_the_cells(
 
     assert moved == expected
     cells, host = (group["lr"] for group in trainer.optimizer.param_groups)
-    assert host / cells == pytest.approx(1 if settings else 0.1)
+    assert host / cells == pytest.approx(0.1 if settings else 1)
 
 
 def test_a_control_without_cells_does_not_wait_for_them(hosted: Folders, monkeypatch: pytest.MonkeyPatch) -> None:
-    configure("free", "training.epochs=2", "training.freeze_host=false", "training.cells_first=0.5", plans="tiny")
+    configure("free", "training.epochs=2", "training.cells_first=0.5", plans="tiny")
     frozen = []
 
     def record(self: IACTrainer, outputs: list[dict]) -> None:
@@ -122,15 +123,16 @@ def test_a_control_says_what_it_is_and_never_searches(hosted: Folders, trainer: 
     assert not (fold(hosted, trainer) / "search.jsonl").exists()
 
 
-def test_the_implanted_control_without_cells_is_the_host(hosted: Folders) -> None:
-    train("nnUNetTrainerIACImplantIdentity")
+def test_the_implanted_control_without_cells_is_the_host_if_that_is_frozen(hosted: Folders) -> None:
+    configure("frozen", "training.freeze_host=true", plans="tiny")
+    train("nnUNetTrainerIACImplantIdentity", plans="frozen")
 
-    trained = final_weights(fold(hosted, "nnUNetTrainerIACImplantIdentity"))
+    trained = final_weights(fold(hosted, "nnUNetTrainerIACImplantIdentity", "frozen"))
     assert equal(trained, final_weights(fold(hosted, "nnUNetTrainerIACHost")))
 
 
 def test_its_host_is_fine_tuned_as_that_of_cells_is(hosted: Folders) -> None:
-    configure("free", "training.freeze_host=false", plans="tiny")
+    configure("free", plans="tiny")
     rates = {}
     for name in ("nnUNetTrainerIACImplantIdentity", "nnUNetTrainerIACImplantRandom"):
         trainer = train(name, plans="free")
@@ -313,10 +315,11 @@ class TestPretrainedWeights:
     def test_given_weights_are_implanted_and_only_their_heads_are_trained_first(self, hosted: Folders) -> None:
         weights = fold(hosted, "nnUNetTrainerIACHost") / "checkpoint_final.pth"
 
-        train("nnUNetTrainerIACImplant", plans="tiny", pretrained=weights)
+        configure("frozen", "training.freeze_host=true", plans="tiny")
+        train("nnUNetTrainerIACImplant", plans="frozen", pretrained=weights)
 
         before = final_weights(weights.parent)
-        after, cells = split_weights(final_weights(fold(hosted, "nnUNetTrainerIACImplant")))
+        after, cells = split_weights(final_weights(fold(hosted, "nnUNetTrainerIACImplant", "frozen")))
         changed = {key for key in before if not torch.equal(before[key], after[key])}
         assert cells and changed and all("seg_layers" in key for key in changed)
 
@@ -329,12 +332,13 @@ class TestPretrainedWeights:
         self, hosted: Folders, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         weights = fold(hosted, "nnUNetTrainerIACHost") / "checkpoint_final.pth"
+        configure("frozen", "training.freeze_host=true", plans="tiny")
         with monkeypatch.context() as patch:
             kill_at(patch, IACTrainer, "on_epoch_end", 1)
             with pytest.raises(Killed):
-                train("nnUNetTrainerIACImplantIdentity", pretrained=weights)
+                train("nnUNetTrainerIACImplantIdentity", plans="frozen", pretrained=weights)
 
-        train("nnUNetTrainerIACImplantIdentity", resume=True)
+        train("nnUNetTrainerIACImplantIdentity", plans="frozen", resume=True)
 
-        trained = final_weights(fold(hosted, "nnUNetTrainerIACImplantIdentity"))
+        trained = final_weights(fold(hosted, "nnUNetTrainerIACImplantIdentity", "frozen"))
         assert equal(trained, final_weights(weights.parent)), "the trained host counts, not a random encoder"
