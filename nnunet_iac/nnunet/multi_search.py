@@ -114,7 +114,7 @@ def search_together(
     """
     seed = settings.search.seed
     if settings.search.validation_iterations:
-        log("WARNING: search.validation_iterations: a search on several data sets has no validation cases, so no Dice.")
+        log("WARNING: search.validation_iterations: a search on several data sets does not measure its Dice.")
     # SmoothDARTS' perturbations are drawn from the global generator; the state of a search keeps it.
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
