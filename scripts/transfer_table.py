@@ -104,8 +104,8 @@ def markdown(rows: Sequence[Row], study: Study, window: int) -> str:
     """Return the table and a sentence for each arm."""
     lines = [
         f"{study.dataset} {study.configuration}, fold {study.fold}. nnU-Net's pseudo Dice of the searched network on "
-        f"the fold's validation cases, mean of {window} epochs. N: epochs to scratch's last Dice of the seed; S: those of "
-        "scratch itself.\n",
+        f"the fold's validation cases, mean of {window} epochs. N: epochs to scratch's last Dice of the seed; S: those "
+        "of scratch itself.\n",
         "| arm | seed | epochs (decided) | seconds | Dice at first | at last | N | S / N | scratch's all epochs / N |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
