@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -44,6 +45,9 @@ class SearchData:
         open_stream: see :data:`StreamOpener`.
         source: how patients are known, in words, or None if every case counts as one.
         identity: what the batches depend on besides, as JSON has it; a search that is continued must agree.
+        dice: of the network as it stands, on cases that the search never sees, see
+            :class:`~nnunet_iac.nnunet.search_dice.SearchDice`; None for none. It changes no epoch: a search that is
+            continued need not agree.
     """
 
     weights: list[str]
@@ -51,6 +55,7 @@ class SearchData:
     open_stream: StreamOpener
     source: str | None
     identity: Mapping[str, Any] = field(default_factory=dict)
+    dice: Callable[[CellUNet], float] | None = None
 
 
 def plan_of(settings: Settings, prune: bool | None) -> SearchPlan:
@@ -134,6 +139,7 @@ def search_cells(
             resume=resume,
             log=log,
             variation=variation,
+            dice=None if data.dice is None else partial(data.dice, network),
         )
     finally:
         streams.close()

@@ -113,6 +113,8 @@ def search_together(
         FloatingPointError: if the search diverges, see :func:`~nnunet_iac.search.search.run_search`.
     """
     seed = settings.search.seed
+    if settings.search.validation_iterations:
+        log("WARNING: search.validation_iterations: a search on several data sets does not measure its Dice.")
     # SmoothDARTS' perturbations are drawn from the global generator; the state of a search keeps it.
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)

@@ -101,6 +101,9 @@ class SearchSettings:
         "weights", _one_of("weights", "removal"), "what undecided edges and nodes are chosen by (removal: DARTS-PT)"
     )
     select_batches: int = _setting(32, _integer(2), "held-out batches on which removals are compared")
+    validation_iterations: int = _setting(
+        0, _integer(0), "batches of validation cases that each epoch's Dice is measured on, for the trace; 0: none"
+    )
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,12 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 from nnunet_iac.nnunet.cell_search import SearchData
 from nnunet_iac.nnunet.loaders import open_stream
+from nnunet_iac.nnunet.search_dice import SearchDice
 from nnunet_iac.nnunet.settings import Settings
 from nnunet_iac.nnunet.splits import Grouping, find_grouping, split_patients
 
 TRAINING_STREAM, VALIDATION_STREAM = 0, 1
-"""Numbers of the batch streams; the search uses the next two."""
+"""Numbers of the batch streams; the search uses the next two, its Dice the one after them."""
 
 
 def patients_of(trainer: nnUNetTrainer) -> Grouping:
@@ -51,6 +52,9 @@ def training_streams(
 def search_data(trainer: nnUNetTrainer, settings: Settings) -> SearchData:
     """Split the fold's training cases, never its validation cases, between weights and architecture, by patient.
 
+    With ``search.validation_iterations`` the validation cases tell the Dice of each epoch, and nothing else. Fold
+    ``all`` has none that are not trained on: a warning says so, and its search has no Dice.
+
     Raises:
         ValueError: if there is only one patient.
     """
@@ -66,7 +70,21 @@ def search_data(trainer: nnUNetTrainer, settings: Settings) -> SearchData:
     def open_search_stream(cases: list[str], stream: int, start: int, augment: bool) -> Any:
         return _open(trainer, settings, cases, augment=augment, stream=stream, start=start, share=2)
 
-    return SearchData(weights, architecture, open_search_stream, grouping.source)
+    dice = _search_dice(trainer, settings)
+    return SearchData(weights, architecture, open_search_stream, grouping.source, dice=dice)
+
+
+def _search_dice(trainer: nnUNetTrainer, settings: Settings) -> SearchDice | None:
+    iterations = settings.search.validation_iterations
+    if iterations == 0:
+        return None
+    if trainer.fold == "all":
+        trainer.print_to_log_file(
+            f"WARNING: search.validation_iterations={iterations}: fold all trains on every case, so that no Dice of "
+            "its search is measured; search in fold 0, say, to see one"
+        )
+        return None
+    return SearchDice(trainer, trainer.do_split()[1], iterations=iterations, seed=settings.search.seed)
 
 
 def _open(trainer: nnUNetTrainer, settings: Settings, cases: list[str], **options: Any) -> Any:

@@ -4,6 +4,10 @@ COURSE = (
     "Operations still active (dotted: one for each edge), wall-clock and losses of each epoch. "
     "A pruned operation is not executed any more."
 )
+SEARCH_DICE = (
+    " Dice is that of the network as it stood after the epoch (mixtures of operations, not the found cells), on the "
+    "same patches of the fold's validation cases each time; the search itself never saw them."
+)
 PRUNING = "The epoch at which each operation was pruned; a dot is an operation that is still active."
 LAST_EPOCH = (
     "Probabilities of operations at the last recorded epoch (a point: pruned), and the weight of each edge among those "

@@ -1,4 +1,4 @@
-"""The course of a search: active operations, losses and seconds of each epoch."""
+"""The course of a search: active operations, losses, seconds and, where it was measured, Dice of each epoch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from nnunet_iac.reports.canvas import INK, MUTED, style_axes, title_axes
 from nnunet_iac.reports.names import colour_of, duration
 from nnunet_iac.reports.trace import SearchTrace
 
-WEIGHT_COLOUR, ARCH_COLOUR, TIME_COLOUR = "#28348f", "#e09f00", "#117733"
+WEIGHT_COLOUR, ARCH_COLOUR, TIME_COLOUR, DICE_COLOUR = "#28348f", "#e09f00", "#117733", "#9c2f55"
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,9 +57,32 @@ class ActiveOperations:
     edges: int
 
 
+@dataclass(frozen=True, eq=False)
+class SearchDice:
+    """Mean Dice of the network on validation cases after each epoch.
+
+    Attributes:
+        epochs: ``(T,)``.
+        dice: ``(T,)``, NaN where it was not measured.
+    """
+
+    epochs: NDArray[np.int64]
+    dice: NDArray[np.float64]
+
+    @property
+    def is_known(self) -> bool:
+        """Whether it was measured at all."""
+        return bool(np.isfinite(self.dice).any())
+
+
 def losses_data(trace: SearchTrace) -> Losses:
     """Return what :func:`draw_losses` draws."""
     return Losses(trace.epochs, trace.weight_loss, trace.arch_loss)
+
+
+def search_dice_data(trace: SearchTrace) -> SearchDice:
+    """Return what :func:`draw_search_dice` draws."""
+    return SearchDice(trace.epochs, trace.dice)
 
 
 def epoch_seconds_data(trace: SearchTrace) -> EpochSeconds:
@@ -86,6 +109,14 @@ def draw_losses(record: Losses, ax: Axes) -> None:
         ax.plot(record.epochs, record.arch, color=ARCH_COLOUR, linewidth=1.5, marker=marker, label="architecture")
     ax.legend(fontsize=8, frameon=False, labelcolor="linecolor")
     title_axes(ax, "loss")
+
+
+def draw_search_dice(record: SearchDice, ax: Axes) -> None:
+    """Draw the Dice over epochs, with the last one in the title."""
+    _prepare(record.epochs, ax)
+    known = np.isfinite(record.dice)
+    ax.plot(record.epochs[known], record.dice[known], color=DICE_COLOUR, linewidth=1.5, marker=".", markersize=3)
+    title_axes(ax, "Dice, validation cases", f"{record.dice[known][-1]:.3f}" if record.is_known else "not measured")
 
 
 def draw_epoch_seconds(record: EpochSeconds, ax: Axes) -> None:

@@ -19,8 +19,10 @@ from nnunet_iac.reports.course import (
     draw_active_operations,
     draw_epoch_seconds,
     draw_losses,
+    draw_search_dice,
     epoch_seconds_data,
     losses_data,
+    search_dice_data,
 )
 from nnunet_iac.reports.dice import draw_dice_by_case, draw_dice_by_class
 from nnunet_iac.reports.genotype_graph import draw_genotype_graph, genotype_graph_data
@@ -95,12 +97,15 @@ def pruning_times_png(trace: SearchTrace, second_input: str) -> bytes:
 
 
 def course_png(trace: SearchTrace) -> bytes:
-    """Return active operations, seconds and losses over epochs, side by side."""
+    """Return active operations, seconds, losses and, where it was measured, Dice over epochs, side by side."""
+    dice = search_dice_data(trace)
     figure = new_figure(11, 3.2)
-    axes = figure.subplots(1, 3)
+    axes = figure.subplots(1, 3 + dice.is_known)
     draw_active_operations(active_operations_data(trace), axes[0])
     draw_epoch_seconds(epoch_seconds_data(trace), axes[1])
     draw_losses(losses_data(trace), axes[2])
+    if dice.is_known:
+        draw_search_dice(dice, axes[3])
     figure.legend(handles=_operation_legend(), loc="outside lower left", fontsize=8, frameon=False, ncols=8)
     return png_bytes(figure)
 

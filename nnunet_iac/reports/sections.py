@@ -9,7 +9,7 @@ import numpy as np
 from nnunet_iac.reports import figures
 from nnunet_iac.reports.artefacts import FoldArtefacts, ModelArtefacts
 from nnunet_iac.reports.blocks import Block, Bullets, Folded, Notice, Paragraph, Picture, Report, Section, Table
-from nnunet_iac.reports.captions import COURSE, DIVERGENCE, LAST_EPOCH, PROBABILITIES, PRUNING
+from nnunet_iac.reports.captions import COURSE, DIVERGENCE, LAST_EPOCH, PROBABILITIES, PRUNING, SEARCH_DICE
 from nnunet_iac.reports.names import level_name
 from nnunet_iac.reports.provenance import provenance_section, settings_section
 from nnunet_iac.reports.result import tau_of
@@ -99,8 +99,9 @@ def _search_section(fold: FoldArtefacts, trace: SearchTrace, artefacts: ModelArt
     second = _second_input(fold, artefacts)
     tau = fold.result.tau if fold.result is not None else tau_of(artefacts.settings)
     prefix = f"fold_{fold.number}_"
+    course = COURSE + (SEARCH_DICE if np.isfinite(trace.dice).any() else "")
     blocks: list[Block] = [
-        _picture(prefix + "course", COURSE, partial(figures.course_png, trace)),
+        _picture(prefix + "course", course, partial(figures.course_png, trace)),
         _picture(prefix + "pruning", PRUNING, partial(figures.pruning_times_png, trace, second)),
         _picture(prefix + "last_epoch", LAST_EPOCH, partial(figures.final_state_png, trace, second, genotype)),
     ]

@@ -24,6 +24,8 @@ FILE_NAME = "search.jsonl"
 _SCALARS = ("epoch", "seconds", "weight_loss", "arch_loss", "active_operations")
 _ARRAYS = ("probabilities", "edge_weights", "jsd", "mask", "decided")
 _KEYS = ("phase", "pruned", *_SCALARS, *_ARRAYS)
+_DICE = "dice"
+"""A key that only lines of searches have that measured it."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,7 @@ class SearchTrace:
         mask: ``(T, G, E, O)``, whether an operation is active.
         decided: ``(T, G, E)``.
         active_operations: ``(T,)``.
+        dice: ``(T,)``, of the network after each epoch on validation cases, NaN where it was not measured.
         pruned: everything that was pruned, in the order of time.
         damaged_lines: lines that were left out because they are no whole JSON object.
         superseded_lines: lines replaced by later ones of the same or an earlier epoch (the search was resumed).
@@ -68,6 +71,7 @@ class SearchTrace:
     mask: NDArray[np.bool_]
     decided: NDArray[np.bool_]
     active_operations: NDArray[np.int64]
+    dice: NDArray[np.float64]
     pruned: tuple[Pruned, ...]
     damaged_lines: int = 0
     superseded_lines: int = 0
@@ -135,6 +139,8 @@ def _check_line(record: Mapping[str, Any], where: str, first: Mapping[str, Any])
     for key in _SCALARS:
         if not _is_scalar(record[key], key):
             raise ValueError(f"{where}: {key}: expected a number, got {record[key]!r}; {remedy}")
+    if not _is_dice(record.get(_DICE, 0)):
+        raise ValueError(f"{where}: dice: expected a number from 0 to 1, got {record[_DICE]!r}; {remedy}")
     if not isinstance(record["pruned"], list):
         raise ValueError(f"{where}: pruned: expected a list, got {record['pruned']!r}; {remedy}")
     shape = np.shape(_array(first, "probabilities", where))
@@ -163,6 +169,10 @@ def _is_scalar(value: Any, key: str) -> bool:
         or value != value
         or (value is None and key == "arch_loss")
     )
+
+
+def _is_dice(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= 1
 
 
 def _array(record: Mapping[str, Any], key: str, where: str) -> NDArray[np.float64]:
@@ -204,6 +214,7 @@ def _stacked(records: list[dict[str, Any]], damaged: int, superseded: int) -> Se
         mask=stack("mask") > 0,
         decided=stack("decided") > 0,
         active_operations=stack("active_operations").astype(np.int64),
+        dice=np.array([record.get(_DICE, np.nan) for record in records], dtype=np.float64),
         pruned=tuple(pruned),
         damaged_lines=damaged,
         superseded_lines=superseded,

@@ -6,8 +6,9 @@ endless streams of batches.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -74,6 +75,7 @@ def run_search(
     resume: bool = False,
     log: Callable[[str], None] = print,
     variation: torch.Tensor | None = None,
+    dice: Callable[[], float] | None = None,
 ) -> SearchResult:
     """Search for a genotype.
 
@@ -96,19 +98,15 @@ def run_search(
         log: receives lines for people.
         variation: squared steps that the logits took before this search, ``(G, E, O)``: where they start from another
             search their leads are as much chance as they were there. None for none.
+        dice: measures the network after every epoch, for the trace alone, and leaves it and all random states as they
+            are; NaN where it says nothing. An epoch's seconds are without it. None measures nothing.
 
     Raises:
         ValueError: if the state to resume is damaged or belongs to another search.
         FloatingPointError: if a loss or a logit is NaN or Inf, and again after the last good epoch was restored; the
             message names the source, see :mod:`nnunet_iac.cells.health`.
     """
-    if not isinstance(network.cells, MixedCells):
-        raise ValueError(f"network: expected mixed cells, got {type(network.cells).__name__}; implant MixedCells first")
-    if plan.mode == "frozen" and any(p.requires_grad for p in network.host_parameters()):
-        raise ValueError(
-            "network: expected a frozen host in mode 'frozen', got one that trains; call freeze_host(True)"
-        )
-    run = start_run(network, network.cells, plan)
+    run = start_run(network, _mixed_cells(network, plan), plan)
     if variation is not None:
         run.variation += variation
     precision = Precision.of(device)
@@ -118,20 +116,11 @@ def run_search(
         log(f"search: resumed after epoch {run.epoch} of {plan.epochs}")
     files.start(run)
     streams = (weight_batches(run.batches), architecture_batches(run.batches))
-    with tqdm(
-        total=plan.epochs, initial=run.epoch, desc="search", unit="epoch", disable=not ranks.is_first()
-    ) as progress:
-        while run.epoch < plan.epochs and not run.decision.stop:
-            try:
-                files.append(run_epoch(run, loss, streams, plan, precision))
-            except FloatingPointError as error:
-                _restore_once(run, error, files, log)
-                progress.n = run.epoch
-                continue
-            files.save(run)
-            _say(run, plan, log)
-            progress.update()
-            progress.set_postfix_str(_summary(run))
+
+    def run_one() -> EpochRecord:
+        return _with_dice(run_epoch(run, loss, streams, plan, precision), dice)
+
+    _run_epochs(run, run_one, files, log)
     if plan.select == "weights":
         return _result(run, plan, None)
     log(f"search: selects by removal on {plan.select_batches} batches")
@@ -144,6 +133,22 @@ def run_search(
         run.decision.decided,
     )
     return _result(run, plan, removal)
+
+
+def _mixed_cells(network: CellUNet, plan: SearchPlan) -> MixedCells:
+    """Return the cells of a network that fits the plan."""
+    if not isinstance(network.cells, MixedCells):
+        raise ValueError(f"network: expected mixed cells, got {type(network.cells).__name__}; implant MixedCells first")
+    if plan.mode == "frozen" and any(p.requires_grad for p in network.host_parameters()):
+        raise ValueError(
+            "network: expected a frozen host in mode 'frozen', got one that trains; call freeze_host(True)"
+        )
+    return network.cells
+
+
+def _with_dice(record: EpochRecord, dice: Callable[[], float] | None) -> EpochRecord:
+    value = math.nan if dice is None else dice()
+    return record if math.isnan(value) else replace(record, dice=value)
 
 
 def _plan_identity(plan: SearchPlan) -> dict[str, Any]:
@@ -189,6 +194,24 @@ class _Files:
         run.restore(load_state(self.folder / STATE, self.identity), self.plan)
 
 
+def _run_epochs(run: Run, run_one: Callable[[], EpochRecord], files: _Files, log: Callable[[str], None]) -> None:
+    """Run epochs until all is decided or the budget is used, with both files whole after each."""
+    epochs = files.plan.epochs
+    with tqdm(total=epochs, initial=run.epoch, desc="search", unit="epoch", disable=not ranks.is_first()) as progress:
+        while run.epoch < epochs and not run.decision.stop:
+            try:
+                record = run_one()
+            except FloatingPointError as error:
+                _restore_once(run, error, files, log)
+                progress.n = run.epoch
+                continue
+            files.append(record)
+            files.save(run)
+            _say(run, record, epochs, log)
+            progress.update()
+            progress.set_postfix_str(_summary(run))
+
+
 def _restore_once(run: Run, error: FloatingPointError, files: _Files, log: Callable[[str], None]) -> None:
     if run.restored:
         raise FloatingPointError(
@@ -203,8 +226,9 @@ def _restore_once(run: Run, error: FloatingPointError, files: _Files, log: Calla
     log(f"search: {error}; restored the state after epoch {run.epoch} and go on with other batches")
 
 
-def _say(run: Run, plan: SearchPlan, log: Callable[[str], None]) -> None:
-    log(f"search: epoch {run.epoch} of {plan.epochs}, {_summary(run)}")
+def _say(run: Run, record: EpochRecord, epochs: int, log: Callable[[str], None]) -> None:
+    dice = "" if record.dice is None else f", Dice {record.dice:.4f}"
+    log(f"search: epoch {run.epoch} of {epochs}, {_summary(run)}{dice}")
     for group, edge, operation in run.decision.pruned:
         node, source = edges_of(run.cells.nodes)[edge]
         log(f"search: pruned {OPERATIONS[operation]} from edge {source} -> node {node} of cell {group}")

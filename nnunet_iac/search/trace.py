@@ -36,6 +36,7 @@ class EpochRecord:
         pruned: ``[group, edge, operation name]`` of what left in this epoch.
         decided: ``[G][E]``.
         active_operations: number of ones in ``mask``.
+        dice: of the network after this epoch on data that no step sees, 0 to 1; a line without the key has none.
     """
 
     epoch: int
@@ -51,6 +52,7 @@ class EpochRecord:
     decided: list[Any]
     active_operations: int
     schema: int = SCHEMA
+    dice: float | None = None
 
 
 def epoch_record(
@@ -82,9 +84,10 @@ def epoch_record(
 
 
 def append_record(path: Path, record: EpochRecord) -> None:
-    """Append one line."""
+    """Append one line; a Dice that was not measured is left out."""
+    line = {key: value for key, value in asdict(record).items() if key != "dice" or value is not None}
     with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(asdict(record)) + "\n")
+        file.write(json.dumps(line) + "\n")
         file.flush()
         os.fsync(file.fileno())
 

@@ -44,6 +44,7 @@ def train_rank(name: str, rank: int, store: Path) -> None:
     "trainer", ["nnUNetTrainerIAC", pytest.param("nnUNetTrainerIACRandom", marks=pytest.mark.slow)]
 )
 def test_two_ranks_search_and_train_as_one(tiny: Folders, tmp_path: Path, trainer: str) -> None:
+    configure("tiny", "search.validation_iterations=1")
     script = "import sys; from pathlib import Path; from test_several_gpus import train_rank; "
     script += "train_rank(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]))"
     words = [[sys.executable, "-c", script, trainer, str(rank), str(tmp_path / "store")] for rank in (0, 1)]
@@ -56,8 +57,8 @@ def test_two_ranks_search_and_train_as_one(tiny: Folders, tmp_path: Path, traine
     assert equal(final_weights(fold), first["weights"])
     assert json.loads((fold.parent / "genotype.json").read_text())["2d"] == first["genotype"]
     if trainer == "nnUNetTrainerIAC":
-        lines = [json.loads(line)["epoch"] for line in (fold / "search.jsonl").read_text().splitlines()]
-        assert lines == [0, 1, 2, 3]
+        lines = [json.loads(line) for line in (fold / "search.jsonl").read_text().splitlines()]
+        assert [line["epoch"] for line in lines if 0 <= line["dice"] <= 1] == [0, 1, 2, 3]
 
 
 def train_poisoned_rank(name: str, rank: int, store: Path, *indices: int) -> None:

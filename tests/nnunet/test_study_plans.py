@@ -21,7 +21,7 @@ def derive(script: str, budget: list[str]) -> None:
     known = {"dataset": DATASET, "configuration": "2d", "plans": "nnUNetPlans", "tag": "t", "budget": budget}
     if script == "bench_pretraining":
         module._write_plans(SimpleNamespace(**known, batch_size=2, patch_size=[16, 16]), ("none", 0))
-    elif script == "bench_transfer":
+    elif script == "transfer_study":
         more = {"fold": 0, "zoo": "z", "sources": [], "seeds": [0], "transfer": [], "batch_size": 2}
         module.Study(**known, **more, patch_size=None).write_plans(module.SCRATCH, 0)
     else:
@@ -29,7 +29,7 @@ def derive(script: str, budget: list[str]) -> None:
         module.write_plans(SimpleNamespace(**known, batch_size=2, patch_sizes={}), DATASET, 0)
 
 
-@pytest.mark.parametrize("script", ["bench_transfer", "bench_pretraining", "retrieval_dice_study"])
+@pytest.mark.parametrize("script", ["transfer_study", "bench_pretraining", "retrieval_dice_study"])
 def test_another_budget_under_the_same_tag_is_refused(folders: Folders, stock_plans: Any, script: str) -> None:
     write_prepared(folders, stock_plans)
     derive(script, ["host.epochs=3"])

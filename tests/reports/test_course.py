@@ -7,8 +7,10 @@ from nnunet_iac.reports.course import (
     draw_active_operations,
     draw_epoch_seconds,
     draw_losses,
+    draw_search_dice,
     epoch_seconds_data,
     losses_data,
+    search_dice_data,
 )
 
 
@@ -33,3 +35,13 @@ def test_seconds_add_up(trace, ax):
 def test_a_warm_up_has_only_one_loss(trace, ax):
     draw_losses(losses_data(trace(epochs=3, warmup=6)), ax)
     assert len(ax.lines) == 1
+
+
+def test_the_dice_is_drawn_where_it_was_measured(trace, simulate, ax):
+    lines = simulate(epochs=4)
+    assert not search_dice_data(trace(lines)).is_known
+    lines[1]["dice"], lines[2]["dice"] = 0.25, 0.5
+    record = search_dice_data(trace(lines))
+    draw_search_dice(record, ax)
+    assert record.is_known and ax.lines[0].get_xydata().tolist() == [[1, 0.25], [2, 0.5]]
+    assert ax.get_title(loc="right") == "0.500"

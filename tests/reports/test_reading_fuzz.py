@@ -19,6 +19,7 @@ from nnunet_iac.reports.validation import host_origin_of, read_validation
 EDGES = {"probabilities": [[[0.5] * 8] * 2], "mask": [[[1] * 8] * 2], "jsd": [[None, 0.5]]}
 LINE = {"schema": 1, "epoch": 0, "phase": "search", "seconds": 1.0, "weight_loss": 0.5, "arch_loss": None, **EDGES}
 LINE |= {"edge_weights": [[0.5, 0.5]], "pruned": [[0, 0, "none"]], "decided": [[False, True]], "active_operations": 16}
+LINE |= {"dice": 0.5}
 RESULT = {"schema": 1, "status": "decided", "message": "m", "epochs": 3, "seconds": 1.0, "seed": 0, "decided_edges": 1}
 RESULT |= {
     "edges": 1,

@@ -17,6 +17,11 @@ def names_of(model):
     return [picture.name for picture in pictures_of(tuple(block for s in sections for block in s.blocks))]
 
 
+def course_of(model):
+    blocks = [block for section in build_report(read_results(model)).sections for block in section.blocks]
+    return next(picture for picture in pictures_of(tuple(blocks)) if picture.name == "fold_0_course")
+
+
 def test_the_page_and_its_pictures_are_written(complete):
     written = write_report(complete.model)
     assert written.page == complete.model / "report.html"
@@ -28,6 +33,14 @@ def test_the_page_and_its_pictures_are_written(complete):
 def test_all_that_was_asked_for_is_in_the_report(complete):
     expected = ["genotype", "fold_0_course", "fold_0_pruning", "fold_0_last_epoch", "fold_0_probabilities"]
     assert names_of(complete.model) == [*expected, "fold_0_divergence", "dice", "fold_0_training"]
+
+
+def test_the_course_tells_of_the_dice_where_it_was_measured(results):
+    path = results.with_search(epochs=3, nodes=1).fold() / "search.jsonl"
+    assert "validation cases" not in course_of(results.model).caption
+    path.write_text(path.read_text().replace('{"schema"', '{"dice": 0.5, "schema"'))
+    course = course_of(results.model)
+    assert "validation cases" in course.caption and course.draw()[:4] == b"\x89PNG"
 
 
 def test_three_levels_have_a_picture_each(results):

@@ -23,6 +23,13 @@ def test_null_becomes_nan(trace):
     assert np.isnan(read.divergence[0]).all()
 
 
+def test_a_search_has_its_dice_where_it_was_measured(trace, simulate):
+    lines = simulate(epochs=3)
+    assert np.isnan(trace(lines).dice).all()
+    lines[1]["dice"] = 0.25
+    assert trace(lines).dice == pytest.approx([np.nan, 0.25, np.nan], nan_ok=True)
+
+
 def test_pruned_operations_keep_their_epoch_and_become_numbers(trace, simulate):
     lines = simulate(epochs=3, undecided=True)
     lines[2]["pruned"] = [[0, 5, "max_pool_3x3"]]
@@ -62,6 +69,8 @@ def test_an_empty_file_holds_no_trace(tmp_path):
         ({"epoch": "3"}, "epoch"),
         ({"probabilities": [[[0.5, 0.5]]]}, "probabilities"),
         ({"mask": [[1, 2], [3]]}, "mask"),
+        ({"dice": 1.5}, "dice"),
+        ({"dice": None}, "dice"),
         ({"jsd": [[0.1]]}, "jsd"),
         ({"pruned": [[0, 99, "none"]]}, "pruned"),
         ({"pruned": [[0, 1, "no_such"]]}, "pruned"),

@@ -77,6 +77,17 @@ class TestTrace:
         assert torch.equal(p[0], p[1]) and (p[1] - 0.125).abs().max() < 1e-3
         assert (p[2] - p[1]).abs().max() > 1e-3 and (p[3] - 0.125).abs().max() > 5e-3
 
+    def test_a_dice_is_asked_for_after_every_epoch_and_changes_nothing_else(self, tmp_path, trace):
+        said, values = [], iter([0.1, math.nan, 0.2, 0.25])
+        search(tmp_path, tiny_network(), SHORT, dice=lambda: next(values), log=said.append)
+        measured = lines(tmp_path)
+        assert [line.pop("dice", None) for line in measured] == [0.1, None, 0.2, 0.25]
+        assert measured == trace and [text[-13:] for text in said if ", Dice" in text] == [
+            ", Dice 0.1000",
+            ", Dice 0.2000",
+            ", Dice 0.2500",
+        ]
+
     def test_divergences_are_not_counted_in_the_warm_up(self, trace):
         assert all(value is None for line in trace for value in line["jsd"][0])
         assert [line["arch_loss"] is None for line in trace] == [True, True, False, False]
