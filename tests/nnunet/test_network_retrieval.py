@@ -15,8 +15,11 @@ from tiny_dataset import Killed, equal, train
 from tiny_sources import fill, move_away
 
 from nnunet_iac.cli.main import main
+from nnunet_iac.metaspace.fitting import fit
 from nnunet_iac.metaspace.ranking import Ranked
 from nnunet_iac.metaspace.relatives import find_nearness
+from nnunet_iac.metaspace.settings import FitSettings
+from nnunet_iac.metaspace.space_entry import to_entry
 from nnunet_iac.metaspace.zoo_tasks import read_tasks
 from nnunet_iac.nnunet import retrieval
 from nnunet_iac.nnunet.candidate_training import CandidateTrainer, CandidateTraining
@@ -24,7 +27,8 @@ from nnunet_iac.nnunet.hosts import read_checkpoint
 from nnunet_iac.nnunet.image_samples import PreparedData, prepared_data
 from nnunet_iac.nnunet.model_folder import RECORD
 from nnunet_iac.nnunet.plans import configuration_of, read_plans
-from nnunet_iac.nnunet.retrieval import Request, choose
+from nnunet_iac.nnunet.retrieval import choose
+from nnunet_iac.nnunet.retrieval_request import Request
 from nnunet_iac.nnunet.retrieval_target import retrieval_target
 from nnunet_iac.nnunet.retrieval_trainings import TRAININGS
 from nnunet_iac.nnunet.retrieved_trainer import START, retrieval_folder
@@ -187,6 +191,34 @@ def test_a_given_candidate_is_brought_to_the_target_as_a_retrieved_one(dataset: 
     assert given["why"].endswith(f"Chosen: {known['candidate']}, given.") and given["transfer"] == retrieved["transfer"]
     starts = [read_checkpoint(folder_of(dataset, name) / START) for name in ("given", "tiny_retrieved")]
     assert equal(*(dict(start["network_weights"]) for start in starts))
+
+
+def test_the_space_is_fitted_as_told_or_taken_from_the_zoo_and_the_record_says_which(
+    dataset: Folders, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert retrieve(dataset, "--protocol", "T1", "--steps", "2", "--rank", "0.5", "--fit-seed", "3") == 0
+    fitted = record_of(dataset)["space"]
+    told = fitted["settings"]
+    assert (told["steps"], told["rank"], told["seed"], told["fid"]) == (2, 0.5, 3, 1.0) and fitted["entry"] is None
+
+    zoo = Zoo(dataset.base / "zoo")
+    tasks = read_tasks(zoo)
+    without, everything = (
+        zoo.add(*to_entry(fit([t for t in tasks if t.dataset not in left], FitSettings(steps=2)))).entry.id
+        for left in ((DATASET,), ())
+    )
+    words = ("--protocol", "T1", "--overwrite", "--space")
+    assert retrieve(dataset, *words, without) == 0
+    record = record_of(dataset)
+    assert record["space"]["entry"] == without and record["space"]["datasets"] == record["sources"]
+    assert f"Meta-space: entry {without} of the zoo" in capsys.readouterr().out
+    for given, message in (
+        ((everything,), f"{DATASET} took part in it; fit one with nnunet-iac zoo fit --without"),
+        ((without, "--steps", "2"), "--space: expected no settings of a fit"),
+        (("ffff",), "ffff"),
+    ):
+        assert retrieve(dataset, *words, *given) == 2
+        assert message in capsys.readouterr().err and record_of(dataset) == record
 
 
 def test_trainings_of_other_candidates_are_refused_unless_overwritten(
