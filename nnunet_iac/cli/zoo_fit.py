@@ -36,6 +36,7 @@ def run(args: argparse.Namespace) -> int:
     from nnunet_iac.cli.arguments import check_folder
     from nnunet_iac.metaspace.evaluation import evaluate
     from nnunet_iac.metaspace.fitting import fit
+    from nnunet_iac.metaspace.retrieval_evaluation import evaluate_retrieval
     from nnunet_iac.metaspace.space_entry import to_entry
     from nnunet_iac.metaspace.zoo_tasks import left_without, read_tasks
     from nnunet_iac.zoo.store import Zoo
@@ -46,8 +47,14 @@ def run(args: argparse.Namespace) -> int:
     tasks = left_without(read_tasks(zoo, configurations=args.configurations or ()), args.without)
     print(f"{len(tasks)} tasks of {len({task.dataset for task in tasks})} data sets", flush=True)
     found = evaluate(tasks, settings, ablation=args.ablation is not None, listener=_say)
-    print(found.markdown(each=args.each))
-    report = found.to_dict()
+    offered = evaluate_retrieval(tasks, settings, listener=_say)
+    print("The held-out data set's own networks in order:", found.markdown(each=args.each), sep="\n\n")
+    print(
+        "\nWhat the other data sets offer it, in order, as nnunet-iac retrieve does:",
+        offered.markdown(each=args.each),
+        sep="\n\n",
+    )
+    report = {**found.to_dict(), "retrieval": offered.to_dict()}
     if args.json:
         write_json(args.json, report)
     about, tensors = to_entry(fit(tasks, settings), report=report)

@@ -32,6 +32,7 @@ def test_it_prints_the_table_and_writes_the_entry(tmp_path: Path, capsys: pytest
 
     out = capsys.readouterr().out
     assert "3 tasks of 3 data sets" in out and "| mean of 3 | contrastive loss only |" in out
+    assert "| mean of 3 | same | 72 of 72 | meta-space |" in out, "what the others offer, as a retrieval orders it"
     (entry,) = zoo.entries(Query("meta-space"))
     space = from_entry(entry, zoo.read_weights(entry))
     assert (space.settings.rank, space.settings.size, space.settings.learning_rate) == (0.5, 8, 0.01)
