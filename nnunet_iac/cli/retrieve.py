@@ -59,7 +59,8 @@ def run(args: argparse.Namespace) -> int:
 
     Raises:
         FileNotFoundError: if a data set or the zoo is missing.
-        FileExistsError: if the plans exist, of no retrieval that was interrupted, and ``--overwrite`` was not given.
+        FileExistsError: if the plans exist, other than those of a retrieval under this name that was interrupted, and
+            ``--overwrite`` was not given.
         TimeoutError: if another process retrieves under this name.
         ValueError: for bad arguments or plans, an empty zoo, a stored space that does not fit, or limits that nothing
             meets.
@@ -106,8 +107,9 @@ def _target(args: argparse.Namespace) -> Target:
     from nnunet_iac.nnunet.hosts import results_folder
     from nnunet_iac.nnunet.image_samples import prepared_data
     from nnunet_iac.nnunet.model_folder import RECORD
-    from nnunet_iac.nnunet.plans import new_plans_path, plans_path, preprocessed_folder
+    from nnunet_iac.nnunet.plans import new_plans_path, plans_path, preprocessed_folder, read_plans
     from nnunet_iac.nnunet.retrieval_target import retrieval_target
+    from nnunet_iac.nnunet.retrieved_start import is_retrieved
     from nnunet_iac.nnunet.retrieved_trainer import retrieval_folder
 
     data = prepared_data(args.dataset, args.configuration, args.plans, fold=args.fold)
@@ -116,10 +118,15 @@ def _target(args: argparse.Namespace) -> Target:
     if name == args.plans:
         raise ValueError(f"-o: expected another name than the plans to derive from, got {name!r}")
     folder = retrieval_folder(results_folder(), data.dataset, name, data.configuration)
-    # The record comes last: plans without one, where a retrieval was begun, are those of one that was killed.
-    is_interrupted = folder.is_dir() and not (folder / RECORD).is_file()
-    if path.exists() and not args.overwrite and not is_interrupted:
-        raise FileExistsError(f"-o: expected a new name, {path} exists; choose another or give --overwrite")
+    if path.exists() and not args.overwrite:
+        # The record comes last: plans of a retrieval without one are those of one that was killed.
+        if not is_retrieved(read_plans(path)):
+            raise FileExistsError(
+                f"-o: expected a new name, {path} exists, and no retrieval wrote it; choose another name, or give "
+                "--overwrite to replace it"
+            )
+        if not folder.is_dir() or (folder / RECORD).is_file():
+            raise FileExistsError(f"-o: expected a new name, {path} exists; choose another or give --overwrite")
     return retrieval_target(
         data,
         args.fold,
