@@ -16,16 +16,16 @@ import torch
 from nnunet_iac.atomic import write_json
 from nnunet_iac.metaspace.chosen_space import ChosenSpace, fitted_space, stored_space
 from nnunet_iac.metaspace.ranking import Ranked, rank, walk
-from nnunet_iac.metaspace.relatives import find_nearness, near_text
+from nnunet_iac.metaspace.relatives import alike_text, find_nearness, near_text
 from nnunet_iac.metaspace.task import Task
 from nnunet_iac.nnunet.candidate_training import CandidateTraining, Judgement, best_candidate
 from nnunet_iac.nnunet.model_folder import RECORD
-from nnunet_iac.nnunet.plans import Plans, configuration_of, derive, write_plans
+from nnunet_iac.nnunet.plans import Plans, configuration_of, write_plans
 from nnunet_iac.nnunet.recalibration import recalibrate_on
 from nnunet_iac.nnunet.retrieval_request import PROTOCOLS, Request
 from nnunet_iac.nnunet.retrieval_target import Target
 from nnunet_iac.nnunet.retrieval_trainings import TRAININGS, agree_on_trainings
-from nnunet_iac.nnunet.retrieved_start import RetrievedStart, retrieved_start
+from nnunet_iac.nnunet.retrieved_start import RetrievedStart, retrieved_plans, retrieved_start
 from nnunet_iac.nnunet.retrieved_trainer import SCHEMA, START
 from nnunet_iac.nnunet.weights import build_network, write_weights
 from nnunet_iac.similarity.outliers import Nearness
@@ -73,6 +73,8 @@ def retrieve(
     stored = stored_space(zoo, request.space, sources, target.sample)
     near, names = find_nearness(sources, target.sample)
     say(_near_words(near, names, request))
+    if alike := alike_text(near, names):
+        say(f"WARNING: {alike}")
     if near.is_outlier and not request.anyway:
         _check_planned(target, request)
         why = _near_words(near, names, request)
@@ -162,6 +164,7 @@ def _base_record(target: Target, request: Request, near: Nearness, names: Sequen
         "sources": list(names),
         "nearest": names[near.source],
         "nearness": asdict(near),
+        "alike": [names[place] for place in near.alike],
     }
 
 
@@ -261,7 +264,7 @@ def _write(target: Target, record: dict[str, Any], plans: Plans, start: Retrieve
     # Whoever is killed here leaves no record, so nobody takes the rest for a whole.
     (target.folder / RECORD).unlink(missing_ok=True)
     if start is None:
-        plans = derive(plans, target.configuration, target.name, {})
+        plans = retrieved_plans(plans, target.configuration, target.name)
         (target.folder / START).unlink(missing_ok=True)
     else:
         write_weights(target.folder / START, start.network, start.target, {"retrieval": record})

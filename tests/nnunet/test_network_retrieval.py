@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+from dataclasses import replace
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 from nnunet_folders import DATASET, Folders
-from tiny_dataset import Killed, equal, train
+from tiny_dataset import Killed, configure, equal, train
 from tiny_sources import fill, move_away
 
 from nnunet_iac.cli.main import main
@@ -31,8 +32,10 @@ from nnunet_iac.nnunet.retrieval import choose
 from nnunet_iac.nnunet.retrieval_request import Request
 from nnunet_iac.nnunet.retrieval_target import retrieval_target
 from nnunet_iac.nnunet.retrieval_trainings import TRAININGS
+from nnunet_iac.nnunet.retrieved_start import is_retrieved
 from nnunet_iac.nnunet.retrieved_trainer import START, retrieval_folder
 from nnunet_iac.nnunet.run_state import alone_in
+from nnunet_iac.zoo.entry import Description
 from nnunet_iac.zoo.store import Zoo
 
 SHORT = "--patches 8 --iterations 1 --share 0.5 --device cpu".split()
@@ -145,6 +148,42 @@ def test_killed_between_plans_and_record_the_same_command_ends_it_without_a_trai
     assert len(record_of(dataset)["candidates"]) == 5
     assert retrieve(dataset, "--protocol", "T5") == 2, "now it is a finished one"
     assert "expected a new name" in capsys.readouterr().err
+
+
+def test_plans_of_somebody_else_are_not_taken_for_leftovers(
+    dataset: Folders, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert retrieve(dataset, "--protocol", "T1") == 0
+    path = dataset.preprocessed / "tiny_retrieved.json"
+    path.unlink()
+    (folder_of(dataset) / RECORD).unlink()
+    configure("tiny_retrieved", "host.epochs=7", plans="tiny")
+    before = path.read_bytes()
+
+    assert retrieve(dataset, "--protocol", "T1") == 2
+    error = capsys.readouterr().err
+    assert "no retrieval wrote it; choose another name, or give --overwrite" in error and path.read_bytes() == before
+    assert retrieve(dataset, "--protocol", "T1", "--overwrite") == 0
+    plans = read_plans(path)
+    assert plans["retrieved_as"] == "tiny_retrieved" and not is_retrieved({**plans, "plans_name": "derived_from_it"})
+
+
+def test_the_same_data_under_another_name_is_said_and_can_be_left_out(
+    dataset: Folders, capsys: pytest.CaptureFixture[str]
+) -> None:
+    zoo = Zoo(dataset.base / "zoo")
+    for entry in [e for e in zoo.entries() if e.dataset == DATASET]:
+        about = Description(**{name: getattr(entry, name) for name in Description.__dataclass_fields__})
+        tensors = zoo.read_weights(entry)
+        zoo.remove([entry.id])
+        zoo.add(replace(about, dataset="Dataset104_Copy"), tensors)
+
+    assert retrieve(dataset, "--protocol", "T1") == 0
+    assert "WARNING: Dataset104_Copy" in capsys.readouterr().out
+    assert "Dataset104_Copy" in record_of(dataset)["alike"]
+    assert retrieve(dataset, "--protocol", "T1", "--overwrite", "--without", "Dataset104_Copy") == 0
+    record = record_of(dataset)
+    assert "Dataset104_Copy" not in {*record["sources"], *record["space"]["datasets"], *record["alike"]}
 
 
 def test_a_candidate_that_diverges_is_named_and_the_others_decide(
