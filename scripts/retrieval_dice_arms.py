@@ -61,7 +61,8 @@ def bring(study: Study, target: str, seed: int, results: Path) -> None:
     from nnunet_iac.metaspace.settings import FitSettings
     from nnunet_iac.metaspace.zoo_tasks import read_tasks
     from nnunet_iac.nnunet.image_samples import prepared_data
-    from nnunet_iac.nnunet.retrieval import Request, choose
+    from nnunet_iac.nnunet.retrieval import choose
+    from nnunet_iac.nnunet.retrieval_request import Request
     from nnunet_iac.nnunet.retrieval_target import fitting_tasks, retrieval_target
     from nnunet_iac.zoo.store import Zoo
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from functools import partial
 from typing import Any, Literal
 
@@ -68,7 +68,8 @@ def find_source(
     Args:
         network: what is computed, without the wrappers of DDP and ``torch.compile``.
         compute: returns the loss of this batch, computed by the network in single precision.
-        batch: of nnU-Net: ``data`` ``(B, C, *spatial)``, ``target``, and ``keys``, the names of its cases.
+        batch: of nnU-Net: ``data`` ``(B, C, *spatial)``, ``target``, and ``keys``, the names of its cases; ``dataset``,
+            the name of their data set, where there are several.
         half: returns the autocast under which the batch failed; None if it was in single precision.
 
     Returns:
@@ -105,15 +106,18 @@ def _in_batch(batch: Mapping[str, Any]) -> Finding | None:
     for what in ("data", "target"):
         for tensor in _tensors(batch.get(what)):
             if not all_finite([tensor]):
-                return Finding("data", _place_in_batch(what, tensor, batch.get("keys")))
+                return Finding("data", _place_in_batch(what, tensor, batch))
     return None
 
 
-def _place_in_batch(what: str, tensor: torch.Tensor, keys: Sequence[Any] | None) -> str:
+def _place_in_batch(what: str, tensor: torch.Tensor, batch: Mapping[str, Any]) -> str:
     sample = first_bad(tensor)[0]
     channel = first_bad(tensor[sample])[0] if tensor.ndim > 1 else 0
     values = tensor[sample, channel] if tensor.ndim > 1 else tensor[sample]
-    case = f" (case {str(keys[sample])!r})" if keys is not None and sample < len(keys) else ""
+    keys, dataset = batch.get("keys"), batch.get("dataset")
+    told = [f"case {str(keys[sample])!r}"] if keys is not None and sample < len(keys) else []
+    told += [f"data set {dataset}"] if dataset else []
+    case = f" ({', '.join(told)})" if told else ""
     bad = int((~torch.isfinite(values)).sum())
     return f"{what}: {bad} of {values.numel()} values of channel {channel} of sample {sample}{case} NaN or Inf"
 
@@ -255,6 +259,9 @@ def _tensors(value: Any) -> Iterator[torch.Tensor]:
     elif isinstance(value, (list, tuple)):
         for part in value:
             yield from _tensors(part)
+    elif is_dataclass(value):  # such as the target of a batch of several data sets
+        for item in fields(value):
+            yield from _tensors(getattr(value, item.name))
 
 
 def _peak(tensors: Sequence[torch.Tensor]) -> float:

@@ -6,9 +6,10 @@ import argparse
 from typing import TYPE_CHECKING
 
 from nnunet_iac.cli.arguments import add_device_argument, device_of, fold
+from nnunet_iac.cli.fit_arguments import add_fit_arguments, fit_settings
 
 if TYPE_CHECKING:
-    from nnunet_iac.nnunet.retrieval import Request
+    from nnunet_iac.nnunet.retrieval_request import Request
     from nnunet_iac.nnunet.retrieval_target import Target
 
 HELP = "choose a network and its weights from a zoo for a data set (MedNNS), for nnUNetTrainerMedNNS"
@@ -17,7 +18,7 @@ SUFFIX = "_retrieved"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the target, the zoo, the protocol and the limits."""
+    """Declare the target, the zoo, the protocol, the limits and the meta-space."""
     parser.add_argument("-d", dest="dataset", required=True, help="target data set, id or name")
     parser.add_argument("-c", dest="configuration", required=True, help="configuration, such as 2d")
     parser.add_argument("-p", dest="plans", default="nnUNetPlans", help="plans to derive from (default: %(default)s)")
@@ -34,6 +35,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     limits.add_argument("--max-macs", type=float, metavar="N", help="multiply-adds")
     limits.add_argument("--max-latency-ms", type=float, metavar="MS", help="milliseconds of a forward pass")
     limits.add_argument("--max-memory-mb", type=float, metavar="MIB", help="MiB of weights and a forward pass")
+    parser.add_argument(
+        "--space",
+        default="",
+        metavar="ID",
+        help="order candidates by this meta-space of the zoo (zoo fit) instead of fitting one; the target had no part "
+        "in its fit",
+    )
+    add_fit_arguments(parser)
     parser.add_argument("--most", type=int, default=100, help="candidates to look at at most (default: %(default)s)")
     parser.add_argument("--iterations", type=int, default=250, help="steps of a candidate's epoch (default: 250)")
     parser.add_argument("--share", type=float, default=0.3, help="of the patients judge candidates (default: 0.3)")
@@ -50,11 +59,13 @@ def run(args: argparse.Namespace) -> int:
 
     Raises:
         FileNotFoundError: if a data set or the zoo is missing.
-        FileExistsError: if the plans exist, of no retrieval that was interrupted, and ``--overwrite`` was not given.
+        FileExistsError: if the plans exist, other than those of a retrieval under this name that was interrupted, and
+            ``--overwrite`` was not given.
         TimeoutError: if another process retrieves under this name.
-        ValueError: for bad arguments or plans, an empty zoo, or limits that nothing meets.
+        ValueError: for bad arguments or plans, an empty zoo, a stored space that does not fit, or limits that nothing
+            meets.
     """
-    from nnunet_iac.metaspace.zoo_tasks import read_tasks
+    from nnunet_iac.metaspace.zoo_tasks import left_without, read_tasks
     from nnunet_iac.nnunet.retrieval import retrieve
     from nnunet_iac.nnunet.retrieval_target import fitting_tasks
     from nnunet_iac.nnunet.retrieval_trainings import remove_trainings
@@ -66,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
 
     request = _request(args)
     zoo = Zoo(args.zoo)
-    tasks = read_tasks(zoo, skipped=say)
+    tasks = left_without(read_tasks(zoo, skipped=say), args.without)
     target = _target(args)
     with alone_in(target.folder):
         if args.overwrite:
@@ -82,20 +93,23 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _request(args: argparse.Namespace) -> Request:
-    from nnunet_iac.nnunet.retrieval import Request
+    from nnunet_iac.metaspace.chosen_space import SpaceWish
+    from nnunet_iac.nnunet.retrieval_request import Request
     from nnunet_iac.zoo.costs import Limits
 
     limits = Limits(args.max_params, args.max_macs, args.max_latency_ms, args.max_memory_mb)
     device = device_of(args.device)
-    return Request(args.protocol, limits, args.most, args.iterations, args.seed, device, args.anyway)
+    space = SpaceWish(fit_settings(args), args.space)
+    return Request(args.protocol, limits, args.most, args.iterations, args.seed, device, args.anyway, space)
 
 
 def _target(args: argparse.Namespace) -> Target:
     from nnunet_iac.nnunet.hosts import results_folder
     from nnunet_iac.nnunet.image_samples import prepared_data
     from nnunet_iac.nnunet.model_folder import RECORD
-    from nnunet_iac.nnunet.plans import new_plans_path, plans_path, preprocessed_folder
+    from nnunet_iac.nnunet.plans import new_plans_path, plans_path, preprocessed_folder, read_plans
     from nnunet_iac.nnunet.retrieval_target import retrieval_target
+    from nnunet_iac.nnunet.retrieved_start import is_retrieved
     from nnunet_iac.nnunet.retrieved_trainer import retrieval_folder
 
     data = prepared_data(args.dataset, args.configuration, args.plans, fold=args.fold)
@@ -104,10 +118,15 @@ def _target(args: argparse.Namespace) -> Target:
     if name == args.plans:
         raise ValueError(f"-o: expected another name than the plans to derive from, got {name!r}")
     folder = retrieval_folder(results_folder(), data.dataset, name, data.configuration)
-    # The record comes last: plans without one, where a retrieval was begun, are those of one that was killed.
-    is_interrupted = folder.is_dir() and not (folder / RECORD).is_file()
-    if path.exists() and not args.overwrite and not is_interrupted:
-        raise FileExistsError(f"-o: expected a new name, {path} exists; choose another or give --overwrite")
+    if path.exists() and not args.overwrite:
+        # The record comes last: plans of a retrieval without one are those of one that was killed.
+        if not is_retrieved(read_plans(path)):
+            raise FileExistsError(
+                f"-o: expected a new name, {path} exists, and no retrieval wrote it; choose another name, or give "
+                "--overwrite to replace it"
+            )
+        if not folder.is_dir() or (folder / RECORD).is_file():
+            raise FileExistsError(f"-o: expected a new name, {path} exists; choose another or give --overwrite")
     return retrieval_target(
         data,
         args.fold,

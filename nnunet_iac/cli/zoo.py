@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -95,13 +96,13 @@ def run(args: argparse.Namespace) -> int:
 
 def add(args: argparse.Namespace) -> int:
     """Read folds into the zoo, one after the other; what is wrong with one does not stop the others."""
-    from nnunet_iac.nnunet.search_import import read_search, searches_in
+    from nnunet_iac.nnunet.search_import import searches_in
     from nnunet_iac.nnunet.zoo_import import folds_of, read_fold
     from nnunet_iac.zoo.store import Zoo
 
     def read(fold: Path) -> tuple[Description, dict[str, Any]]:
         if args.searches:
-            return read_search(fold, name=args.name, licence=args.licence)
+            return _read_search(fold, args)
         found = read_fold(fold, name=args.name, licence=args.licence, trust=args.trust)
         return found.about, dict(found.tensors)
 
@@ -120,10 +121,23 @@ def add(args: argparse.Namespace) -> int:
         descriptions.append(about)
         _tell([added])
     if args.searches:
-        _add_features(args.zoo, descriptions)
+        # Several data sets together have no distance.
+        _add_features(args.zoo, [about for about in descriptions if "datasets" not in about.facts])
     if problems:
         raise ValueError(f"{len(problems)} of {len(folds)} were not added:\n" + "\n".join(problems))
     return 0
+
+
+def _read_search(fold: Path, args: argparse.Namespace) -> tuple[Description, dict[str, Any]]:
+    """Read a search on one data set, or one on several together."""
+    from nnunet_iac.nnunet.multi_entry import is_multi, read_multi_again
+    from nnunet_iac.nnunet.search_import import read_search, read_search_state
+    from nnunet_iac.search.search import STATE
+
+    if not is_multi(state := read_search_state(fold / STATE)):
+        return read_search(fold, name=args.name, licence=args.licence)
+    about, tensors = read_multi_again(fold, state, licence=args.licence)
+    return (replace(about, name=args.name) if args.name else about), tensors
 
 
 def _add_features(zoo: str, descriptions: list[Description]) -> None:

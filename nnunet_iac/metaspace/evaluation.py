@@ -60,12 +60,7 @@ class Evaluation:
 
     def mean(self, method: str) -> RankingScores:
         """Return a method's scores averaged over held-out tasks; correlations over those that have one."""
-        found = [outcome.scores for outcome in self.outcomes if outcome.method == method]
-        return RankingScores(
-            spearman=_mean([scores.spearman for scores in found]),
-            kendall=_mean([scores.kendall for scores in found]),
-            regret={k: mean(scores.regret[k] for scores in found) for k in PROTOCOLS},
-        )
+        return mean_scores([outcome.scores for outcome in self.outcomes if outcome.method == method])
 
     def markdown(self, *, each: bool = False) -> str:
         """Return a table with the means of each method and, if asked for, a line for each held-out task."""
@@ -75,9 +70,11 @@ class Evaluation:
             f"| held out | order by | Spearman | Kendall | {regrets} |",
             "|---|---|" + "---:|" * (2 + len(PROTOCOLS)),
         ]
-        lines += [_line(f"mean of {count}", method, self.mean(method)) for method in self.methods]
+        lines += [table_line([f"mean of {count}", method], self.mean(method)) for method in self.methods]
         if each:
-            lines += [_line(o.task, o.method + f" ({o.remark})" * bool(o.remark), o.scores) for o in self.outcomes]
+            lines += [
+                table_line([o.task, o.method + f" ({o.remark})" * bool(o.remark)], o.scores) for o in self.outcomes
+            ]
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
@@ -127,6 +124,22 @@ def evaluate(
     return Evaluation(tuple(outcomes), settings)
 
 
+def mean_scores(found: Sequence[RankingScores]) -> RankingScores:
+    """Return the mean of scores; of correlations over those that have one."""
+    return RankingScores(
+        spearman=_mean([scores.spearman for scores in found]),
+        kendall=_mean([scores.kendall for scores in found]),
+        regret={k: mean(scores.regret[k] for scores in found) for k in PROTOCOLS},
+    )
+
+
+def table_line(cells: Sequence[str], scores: RankingScores) -> str:
+    """Return a line of a Markdown table: the cells, then both correlations and the regrets."""
+    correlations = ["-" if value is None else f"{value:.3f}" for value in (scores.spearman, scores.kendall)]
+    regrets = [f"{scores.regret[k]:.4f}" for k in PROTOCOLS]
+    return "| " + " | ".join([*cells, *correlations, *regrets]) + " |"
+
+
 def _fitted(task: Task, space: MetaSpace, contrast: MetaSpace | None) -> list[Outcome]:
     similarity, predicted = _scores(task, space)
     found = [Outcome(task.name, SPACE, ranking_scores(similarity, task.candidates.dice))]
@@ -157,9 +170,3 @@ def _scores(task: Task, space: MetaSpace) -> tuple[NDArray[np.float32], NDArray[
 def _mean(values: Sequence[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return mean(known) if known else None
-
-
-def _line(held_out: str, method: str, scores: RankingScores) -> str:
-    correlations = ["-" if value is None else f"{value:.3f}" for value in (scores.spearman, scores.kendall)]
-    regrets = [f"{scores.regret[k]:.4f}" for k in PROTOCOLS]
-    return "| " + " | ".join([held_out, method, *correlations, *regrets]) + " |"

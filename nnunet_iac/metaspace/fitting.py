@@ -159,6 +159,7 @@ def _frozen(
         datasets=tuple(task.dataset for task in tasks),
         embeddings=torch.stack(embeddings),
         losses=losses,
+        digests=tuple(task.digest for task in tasks),
     )
 
 

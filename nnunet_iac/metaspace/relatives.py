@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -26,10 +27,11 @@ def find_nearness(sources: Sequence[Task], sample: DatasetSample) -> tuple[Nearn
             "--zoo: expected data sets other than the target, got none; build some with nnunet-iac zoo build"
         )
     gaussians = [one.gaussians for one in samples]
-    own = sample.gaussians
+    own, halves = sample.gaussians, [half.gaussians for half in _halves(sample)]
     to_sources = [label_transport(one, own).distance for one in gaussians]
     among = np.array([[label_transport(a, b).distance for b in gaussians] for a in gaussians])
-    return nearness(to_sources, (among + among.T) / 2), [one.name for one in samples]
+    within = label_transport(*halves).distance if halves else 0.0
+    return nearness(to_sources, (among + among.T) / 2, within=within), [one.name for one in samples]
 
 
 def near_text(near: Nearness, names: Sequence[str]) -> str:
@@ -44,3 +46,23 @@ def near_text(near: Nearness, names: Sequence[str]) -> str:
             f"{near.p_value:.2g}."
         )
     return f"{place}; {usual}."
+
+
+def alike_text(near: Nearness, names: Sequence[str]) -> str:
+    """Return in words which sources look like the target's own data under another name; empty if none does."""
+    if not near.alike:
+        return ""
+    found = ", ".join(names[place] for place in near.alike)
+    return (
+        f"{found}: no farther from the target than images of one data set are from each other. Under another name it "
+        "may be the same data; its networks may then have seen the validation cases. If so, leave it out with "
+        "--without, or by removing it from the zoo."
+    )
+
+
+def _halves(sample: DatasetSample) -> list[DatasetSample]:
+    """Return every other row and the rest; nothing where a half would have fewer than two."""
+    labels = np.asarray(sample.labels)
+    if len(labels) < 4:
+        return []
+    return [replace(sample, features=sample.features[n::2], labels=labels[n::2]) for n in (0, 1)]

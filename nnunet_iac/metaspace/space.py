@@ -29,6 +29,7 @@ class MetaSpace:
         datasets: the data set of each task.
         embeddings: ``(D, E)``, of these data sets.
         losses: each loss, unweighted, in the last step.
+        digests: of each task, see :attr:`~nnunet_iac.metaspace.task.Task.digest`; empty if they are not known.
     """
 
     networks: MetaNetworks
@@ -38,6 +39,7 @@ class MetaSpace:
     datasets: tuple[str, ...]
     embeddings: torch.Tensor
     losses: Mapping[str, float]
+    digests: tuple[str, ...] = ()
 
     @torch.no_grad()
     def embed_dataset(self, sample: DatasetSample) -> Float32:

@@ -22,6 +22,7 @@ SCHEMA = 1
 EMBEDDINGS = "embeddings"
 """Name of the tensor of the data sets' embeddings; the others are those of the networks."""
 
+# Spaces that were stored without ``digests`` are read too; a retrieval asks for them.
 _FACTS = ("schema", "settings", "encoder", "tasks", "datasets", "losses", "report")
 
 
@@ -51,6 +52,7 @@ def to_entry(space: MetaSpace, *, report: Mapping[str, Any] | None = None) -> tu
             "encoder": space.encoder,
             "tasks": list(space.tasks),
             "datasets": list(space.datasets),
+            "digests": list(space.digests),
             "losses": dict(space.losses),
             "report": dict(report) if report is not None else None,
         },
@@ -89,6 +91,7 @@ def from_entry(entry: Description, tensors: Mapping[str, Tensor]) -> MetaSpace:
         datasets=tuple(facts["datasets"]),
         embeddings=embeddings,
         losses=dict(facts["losses"]),
+        digests=tuple(facts.get("digests", ())),
     )
 
 

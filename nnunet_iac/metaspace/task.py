@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +15,7 @@ from nnunet_iac.metaspace.topology import TOPOLOGY
 from nnunet_iac.similarity.labelled_features import LabelledFeatures, label_groups
 from nnunet_iac.similarity.mixture import LabelGaussians, label_gaussians
 from nnunet_iac.zoo.configuration import SubnetConfiguration
+from nnunet_iac.zoo.elastic_space import ElasticSpace
 
 Array = NDArray[np.float64]
 
@@ -64,6 +67,7 @@ class Candidates:
         parameters: ``(n,)``, their numbers of parameters.
         configurations: of each.
         supernet: id of the supernet's entry in the zoo; empty if there is none.
+        space: that the configurations are of; None if it is not known.
 
     Raises:
         ValueError: if lengths do not fit, there are fewer than two, a number is not finite, or all do equally well;
@@ -76,6 +80,7 @@ class Candidates:
     parameters: Array
     configurations: tuple[SubnetConfiguration, ...]
     supernet: str = ""
+    space: ElasticSpace | None = None
 
     def __post_init__(self) -> None:
         for name in ("topology", "responses"):
@@ -111,6 +116,16 @@ class Task:
     def dataset(self) -> str:
         """Name of the data set."""
         return self.sample.name
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of what a fit learns from: features, candidates and how well each did; the same on every machine."""
+        told, found = self.candidates, hashlib.sha256()
+        arrays = (self.sample.features, np.asarray(self.sample.labels), told.responses, told.dice, told.parameters)
+        for array in arrays:
+            found.update(f"{array.shape}".encode() + np.ascontiguousarray(array, dtype="<f8").tobytes())
+        found.update(json.dumps([one.to_dict() for one in told.configurations]).encode())
+        return found.hexdigest()
 
 
 def check_tasks(tasks: Sequence[Task], least: int) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from nnunet_iac.zoo.adaptation import Sized, Sizes
 from nnunet_iac.zoo.configuration import SubnetConfiguration
 from nnunet_iac.zoo.elastic_space import ElasticSpace
 
@@ -54,13 +55,23 @@ def topology(space: ElasticSpace, configuration: SubnetConfiguration, parameters
         raise ValueError(f"parameters: expected a number of at least 1, got {parameters}")
     if dimensions not in (2, 3):
         raise ValueError(f"dimensions: expected 2 or 3 spatial axes, got {dimensions}")
-    channels = space.channels(configuration)
+    sizes = Sizes(space.channels(configuration), configuration.depths, configuration.decoder_depths)
+    kind = [math.log10(parameters), float(dimensions == 3), float(space.residual)]
+    return np.concatenate([relative_sizes(sizes, space), kind])
+
+
+def relative_sizes(sizes: Sized, plan: Sized) -> Array:
+    """Return the columns ``(RELATIVE,)`` of a network on a plan; the network need not be one of an elastic space.
+
+    Args:
+        sizes: of the network, of as many stages as the plan has.
+        plan: what they are relative to.
+    """
     return np.concatenate(
         [
-            _padded(configuration.depths, space.depths, STAGES),
-            _padded(channels, space.features, STAGES),
-            _padded(configuration.decoder_depths[::-1], space.decoder_depths[::-1], STAGES - 1),
-            [math.log10(parameters), float(dimensions == 3), float(space.residual)],
+            _padded(sizes.depths, plan.depths, STAGES),
+            _padded(sizes.features, plan.features, STAGES),
+            _padded(sizes.decoder_depths[::-1], plan.decoder_depths[::-1], STAGES - 1),
         ]
     )
 

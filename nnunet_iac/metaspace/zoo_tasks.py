@@ -16,7 +16,7 @@ these the newest. Where none are of the same, the newest of all count, and a lin
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -72,6 +72,18 @@ def read_tasks(
     return tasks
 
 
+def left_without(tasks: Sequence[Task], datasets: Collection[str]) -> list[Task]:
+    """Return the tasks of all data sets but some.
+
+    Raises:
+        ValueError: if there is nothing of one of them, which is a slip of the pen.
+    """
+    known = sorted({task.dataset for task in tasks})
+    if strange := sorted(set(datasets) - set(known)):
+        raise ValueError(f"--without: expected full names of data sets of the zoo, {known}, got {strange}")
+    return [task for task in tasks if task.dataset not in datasets]
+
+
 def read_sample(zoo: Zoo, entry: Entry) -> DatasetSample:
     """Return the image features of an entry.
 
@@ -115,7 +127,8 @@ def read_candidates(zoo: Zoo, entry: Entry) -> Candidates:
     try:
         configurations = tuple(SubnetConfiguration.from_dict(c) for c in _fact(entry, "configurations"))
         rows = [topology(space, c, p, entry.dimensions) for c, p in zip(configurations, parameters, strict=True)]
-        return Candidates(np.reshape(rows, (len(rows), -1)), responses, dice, parameters, configurations, supernet.id)
+        table = np.reshape(rows, (len(rows), -1))
+        return Candidates(table, responses, dice, parameters, configurations, supernet.id, space)
     except (ValueError, TypeError) as error:
         raise ValueError(f"entry {entry.id} ({entry.name}): {error}") from error
 

@@ -12,13 +12,16 @@ from pathlib import Path
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunet_iac.atomic import write_json
+from nnunet_iac.metaspace.chosen_space import SpaceWish
 from nnunet_iac.metaspace.fitting import FEWEST
+from nnunet_iac.metaspace.settings import LOSSES, FitSettings
 from nnunet_iac.metaspace.zoo_tasks import read_tasks
 from nnunet_iac.nnunet.image_samples import prepared_data
 from nnunet_iac.nnunet.model_folder import PLANS, RECORD, RETRIEVAL
 from nnunet_iac.nnunet.nearest_source import NoSourceError, SourceChoice
 from nnunet_iac.nnunet.plans import configuration_of, read_plans
-from nnunet_iac.nnunet.retrieval import Request, retrieve
+from nnunet_iac.nnunet.retrieval import retrieve
+from nnunet_iac.nnunet.retrieval_request import Request
 from nnunet_iac.nnunet.retrieval_target import Target, fitting_tasks, retrieval_target
 from nnunet_iac.nnunet.retrieved_trainer import SCHEMA, read_record, start_from
 from nnunet_iac.nnunet.transfer_trainer import TransferTrainer
@@ -106,6 +109,7 @@ class AutoTrainer(TransferTrainer):
             seed=self.settings.search.seed,
             device=str(self.device),
             anyway=wanted.anyway,
+            space=SpaceWish(FitSettings(**{name: getattr(wanted, name) for name in LOSSES}), wanted.space or ""),
         )
 
     def _retrieval_target(self, request: Request) -> Target:

@@ -85,7 +85,7 @@ class MultiData:
                     share=2 * len(self.parts),
                 )
 
-            return Turns([opener(number) for number in range(len(self.parts))], start)
+            return Turns([opener(number) for number in range(len(self.parts))], start, self.datasets)
 
         unknown = [part.training.dataset for part in self.parts if part.patients is None]
         return SearchData(

@@ -15,7 +15,7 @@ import torch
 
 from nnunet_iac.cells.network import CellUNet
 from nnunet_iac.cells.warm_start import VARIATION
-from nnunet_iac.nnunet.multi_data import MultiData
+from nnunet_iac.nnunet.multi_data import MultiData, multi_data
 from nnunet_iac.nnunet.search_import import KIND, read_search_state, search_facts, searched_cells
 from nnunet_iac.nnunet.searched_host import CELLS, joint_host
 from nnunet_iac.nnunet.weight_source import sha256_of
@@ -114,6 +114,47 @@ def read_multi(
     tensors = {CELLS + key: value for key, value in cells.state_dict().items()}
     tensors[CELLS + VARIATION] = state["variation"]
     return about, {**tensors, **{name: value for name, value in host.tensors.items() if _is_shared(name)}}
+
+
+def is_multi(state: Mapping[str, Any]) -> bool:
+    """Return whether the state of a search is of several data sets, see :attr:`MultiData.identity`."""
+    batches = state["identity"].get("batches")
+    return isinstance(batches, Mapping) and "parts" in batches
+
+
+def read_multi_again(
+    folder: Path, state: Mapping[str, Any], *, licence: str | None = None
+) -> tuple[Description, dict[str, torch.Tensor]]:
+    """Read the search in a folder, with its data found anew from what its state says of them.
+
+    Args:
+        folder: with ``search_state.pt``.
+        state: of a search on several data sets, see :func:`is_multi`.
+        licence: of the weights.
+
+    Raises:
+        FileNotFoundError: if a data set is not here.
+        ValueError: if the state is damaged, or the data sets, plans or cases here are others than those it was
+            searched on; the message says what to do.
+    """
+    try:
+        parts = state["identity"]["batches"]["parts"]
+        names, first = [str(part["dataset"]) for part in parts], parts[0]
+        words = f"search: the one in {folder} is of nnunet-iac zoo build --multi, on {', '.join(names)} together"
+        known = {name: first[name] for name in ("fold", "patch_size", "batch_size")}
+        where, share = (str(first["configuration"]), str(first["plans"])), float(first["share"])
+    except (KeyError, TypeError, IndexError, ValueError) as error:
+        raise ValueError(f"search: expected the data of the search in {folder / STATE}, got {error!r}") from error
+    remedy = (
+        "its data sets must be here as they were searched on, with plans, splits and preprocessed cases; or repeat the "
+        "command that searched, with another --zoo and --c, where they are"
+    )
+    try:
+        return read_multi(multi_data(names, *where, **known, fraction=share), folder, licence=licence)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{words}; {remedy} ({error})") from error
+    except ValueError as error:
+        raise ValueError(f"{words}; {remedy} ({error})") from error
 
 
 def together(datasets: Sequence[str]) -> str:

@@ -8,11 +8,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from nnunet_iac.cells.genotype import OPERATIONS
 from nnunet_iac.nnunet import dataset_features, search_import
 from nnunet_iac.nnunet.dataset_features import features_of
+from nnunet_iac.nnunet.serving_source import (
+    MULTI,
+    TransferTarget,
+    datasets_of,
+    lineage_of,
+    problem_of,
+    why_not_multi,
+    why_not_nearest,
+)
 from nnunet_iac.similarity.distance import distance
-from nnunet_iac.similarity.labelled_features import LabelledFeatures
 from nnunet_iac.zoo.candidates_entries import sees_alike
 from nnunet_iac.zoo.entries import Query
 from nnunet_iac.zoo.entry import Entry
@@ -20,9 +27,6 @@ from nnunet_iac.zoo.store import Zoo
 
 NEAREST = "nearest"
 """``transfer.source`` that leaves the choice to the distance."""
-
-MULTI = "multi"
-"""``transfer.source`` that takes the newest search on several data sets."""
 
 SCHEMA = 1
 """Version of the JSON form of a choice."""
@@ -34,25 +38,6 @@ MULTI_REMEDY = "search on two or more other data sets with nnunet-iac zoo build 
 
 class NoSourceError(ValueError):
     """A zoo has no search that could be compared with the target."""
-
-
-@dataclass(frozen=True)
-class TransferTarget:
-    """What a search is to be started for.
-
-    Attributes:
-        dataset: full name.
-        configuration: such as ``2d``.
-        dimensions: 2 or 3.
-        nodes: of a cell.
-        features: computes the features of its label regions; called only if they are needed.
-    """
-
-    dataset: str
-    configuration: str
-    dimensions: int
-    nodes: int
-    features: Callable[[], LabelledFeatures]
 
 
 @dataclass(frozen=True)
@@ -128,31 +113,6 @@ def choose_source(zoo: Zoo, wanted: str, target: TransferTarget) -> SourceChoice
     return ways[wanted](zoo, target) if wanted in ways else _named(zoo, wanted, target)
 
 
-def datasets_of(entry: Entry) -> tuple[str, ...]:
-    """Return the data sets that an entry was searched on: several after ``zoo build --multi``, else one."""
-    found = entry.facts.get("datasets")
-    return tuple(map(str, found)) if isinstance(found, list) and found else (entry.dataset,)
-
-
-def lineage_of(entry: Entry) -> tuple[str, ...]:
-    """Return the data sets that an entry's weights have seen, its own first."""
-    return (*datasets_of(entry), *map(str, entry.facts.get("ancestors", ())))
-
-
-def problem_of(entry: Entry, nodes: int) -> str:
-    """Return why a search cannot start from an entry, naming both sides; empty if it can."""
-    if entry.kind != search_import.KIND:
-        return f"it is a {entry.kind!r}, no {search_import.KIND!r}"
-    operations = tuple(entry.facts.get("operations", ()))
-    if operations != OPERATIONS:
-        return (
-            f"its edges have {len(operations)} operations ({', '.join(map(str, operations))}), those of this version "
-            f"of nnunet-iac {len(OPERATIONS)} ({', '.join(OPERATIONS)})"
-        )
-    found = entry.facts.get("cell", {}).get("nodes")
-    return "" if found == nodes else f"its cells have {found} nodes, cell.nodes is {nodes}"
-
-
 def _named(zoo: Zoo, wanted: str, target: TransferTarget) -> SourceChoice:
     entry = zoo.entry(wanted)
     problem = problem_of(entry, target.nodes)
@@ -179,7 +139,7 @@ def _nearest(zoo: Zoo, target: TransferTarget) -> SourceChoice:
     if not entries:
         raise NoSourceError(f"transfer.zoo: expected a {search_import.KIND} in {zoo.place.name}, found none; {REMEDY}")
     described = _described(zoo, target, entries)
-    candidates, skipped = _sorted_out(entries, lambda entry: _why_not(entry, target, described))
+    candidates, skipped = _sorted_out(entries, lambda entry: why_not_nearest(entry, target, described))
     if not candidates:
         left = "; ".join(f"{what}: {why}" for what, why in skipped.items())
         raise NoSourceError(
@@ -214,7 +174,7 @@ def _nearest(zoo: Zoo, target: TransferTarget) -> SourceChoice:
 
 def _newest_multi(zoo: Zoo, target: TransferTarget) -> SourceChoice:
     entries = [entry for entry in zoo.entries(Query(kind=search_import.KIND)) if len(datasets_of(entry)) > 1]
-    candidates, skipped = _sorted_out(entries, lambda entry: _why_no_multi(entry, target))
+    candidates, skipped = _sorted_out(entries, lambda entry: why_not_multi(entry, target))
     if not candidates:
         left = "; ".join(f"{what}: {why}" for what, why in skipped.items()) or "there is no search on several"
         raise NoSourceError(
@@ -270,36 +230,3 @@ def _other_look(features: Entry, search: Entry) -> list[str]:
         f"{search.dataset} was compared by features of other plans or another patch size than its search's "
         f"({features.plans.get('plans_name')}, {list(features.patch_size)}); the zoo has none of its own"
     ]
-
-
-def _why_not(entry: Entry, target: TransferTarget, described: Mapping[str, Entry]) -> str:
-    if len(datasets_of(entry)) > 1:
-        return (
-            f"it was searched on {len(datasets_of(entry))} data sets together, which have no distance; "
-            f"transfer.source={MULTI} or transfer.source={entry.id} takes it"
-        )
-    if target.dataset in lineage_of(entry)[1:]:
-        return f"its weights started from the target's own data set; transfer.source={entry.id} takes it all the same"
-    if entry.dataset == target.dataset:
-        return (
-            "it was searched on the target's own data set and may have seen this fold's validation cases; "
-            f"transfer.source={entry.id} takes it all the same"
-        )
-    if entry.dataset not in described:
-        place = f"{entry.dataset} in {target.dimensions}D"
-        return f"the zoo has no {dataset_features.FEATURES} of {place} by the embedded encoder"
-    return problem_of(entry, target.nodes)
-
-
-def _why_no_multi(entry: Entry, target: TransferTarget) -> str:
-    if target.dataset in lineage_of(entry):
-        return (
-            f"{target.dataset}, the target, is among the data sets that its weights have seen; "
-            f"transfer.source={entry.id} takes it all the same"
-        )
-    if entry.dimensions != target.dimensions:
-        return (
-            f"it was searched in {entry.dimensions}D, the target is in {target.dimensions}D; "
-            f"transfer.source={entry.id} takes it all the same"
-        )
-    return problem_of(entry, target.nodes)

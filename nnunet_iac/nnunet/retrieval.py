@@ -8,67 +8,31 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 
 from nnunet_iac.atomic import write_json
-from nnunet_iac.metaspace.fitting import fit
+from nnunet_iac.metaspace.chosen_space import ChosenSpace, fitted_space, stored_space
 from nnunet_iac.metaspace.ranking import Ranked, rank, walk
-from nnunet_iac.metaspace.relatives import find_nearness, near_text
-from nnunet_iac.metaspace.settings import FitSettings
+from nnunet_iac.metaspace.relatives import alike_text, find_nearness, near_text
 from nnunet_iac.metaspace.task import Task
 from nnunet_iac.nnunet.candidate_training import CandidateTraining, Judgement, best_candidate
 from nnunet_iac.nnunet.model_folder import RECORD
-from nnunet_iac.nnunet.plans import Plans, configuration_of, derive, write_plans
+from nnunet_iac.nnunet.plans import Plans, configuration_of, write_plans
 from nnunet_iac.nnunet.recalibration import recalibrate_on
+from nnunet_iac.nnunet.retrieval_request import PROTOCOLS, Request
 from nnunet_iac.nnunet.retrieval_target import Target
 from nnunet_iac.nnunet.retrieval_trainings import TRAININGS, agree_on_trainings
-from nnunet_iac.nnunet.retrieved_start import RetrievedStart, retrieved_start
+from nnunet_iac.nnunet.retrieved_start import RetrievedStart, retrieved_plans, retrieved_start
 from nnunet_iac.nnunet.retrieved_trainer import SCHEMA, START
 from nnunet_iac.nnunet.weights import build_network, write_weights
 from nnunet_iac.similarity.outliers import Nearness
 from nnunet_iac.zoo.candidates_entries import read_supernet
-from nnunet_iac.zoo.costs import Costs, Limits, measure_costs
+from nnunet_iac.zoo.costs import Costs, measure_costs
 from nnunet_iac.zoo.store import Zoo
 from nnunet_iac.zoo.subnetwork import extract
-
-PROTOCOLS: Mapping[str, int] = {"T1": 1, "T5": 5, "T10": 10}
-"""How many of the nearest candidates are trained for an epoch each; the one of T1 is taken as it is."""
-
-
-@dataclass(frozen=True)
-class Request:
-    """What is wanted.
-
-    Attributes:
-        protocol: key of :data:`PROTOCOLS`.
-        limits: that candidates must not break on this machine.
-        most: candidates to look at at most.
-        iterations: of a candidate's epoch.
-        seed: of what the source has no weights for, and of the trainings.
-        device: where to measure and train.
-        anyway: retrieve for a target that is no relative of any source too.
-
-    Raises:
-        ValueError: if a number is out of range.
-    """
-
-    protocol: str = "T5"
-    limits: Limits = field(default_factory=Limits)
-    most: int = 100
-    iterations: int = 250
-    seed: int = 0
-    device: str = "cpu"
-    anyway: bool = False
-
-    def __post_init__(self) -> None:
-        if self.protocol not in PROTOCOLS:
-            raise ValueError(f"--protocol: expected one of {list(PROTOCOLS)}, got {self.protocol!r}")
-        for name, low in (("most", 1), ("iterations", 1), ("seed", 0)):
-            if getattr(self, name) < low:
-                raise ValueError(f"--{name}: expected at least {low}, got {getattr(self, name)}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +53,8 @@ def retrieve(
 ) -> dict[str, Any]:
     """Choose, write plans, weights and record, and return the record.
 
-    The meta-space is fitted here, without whatever the zoo knows of the target's own data set.
+    Candidates are ordered by a meta-space that never saw the target: one that is fitted here, without whatever the zoo
+    knows of the target's own data set, or the stored one that the request names.
 
     Args:
         zoo: where the supernets lie.
@@ -100,19 +65,25 @@ def retrieve(
         replace: remove short trainings of other candidates that are in the way, and say so; default: an error.
 
     Raises:
-        ValueError: if there are too few sources, or no candidate is within the limits, or trainings are of others.
+        ValueError: if there are too few sources, or no candidate is within the limits, or trainings are of others, or
+            the stored space does not fit.
         FloatingPointError: if the trainings of all candidates diverge.
     """
     sources = [task for task in tasks if task.dataset != target.sample.name]
+    stored = stored_space(zoo, request.space, sources, target.sample)
     near, names = find_nearness(sources, target.sample)
     say(_near_words(near, names, request))
+    if alike := alike_text(near, names):
+        say(f"WARNING: {alike}")
     if near.is_outlier and not request.anyway:
         _check_planned(target, request)
         why = _near_words(near, names, request)
         record = {**_base_record(target, request, near, names), "outlier": True, "why": why}
         return _write(target, record, target.target.plans, None)
-    ranked = rank(fit(sources, FitSettings()), sources, target.sample)
-    return choose(zoo, ranked, (near, names), target, request, say, replace=replace)
+    chosen = stored or fitted_space(request.space, sources)
+    say(chosen.text)
+    ranked = rank(chosen.space, sources, target.sample)
+    return choose(zoo, ranked, (near, names), target, request, say, ordered_by=chosen, replace=replace)
 
 
 def choose(
@@ -124,6 +95,7 @@ def choose(
     say: Callable[[str], None],
     *,
     first: str = "the nearest in the meta-space",
+    ordered_by: ChosenSpace | None = None,
     replace: bool = False,
 ) -> dict[str, Any]:
     """Choose among candidates in a given order, write plans, weights and record, and return the record.
@@ -136,6 +108,7 @@ def choose(
         ranked: candidates, none of the target's own data set, the best first.
         nearness: see :func:`~nnunet_iac.metaspace.relatives.find_nearness`; for the record.
         first: what the first of the order is, in words.
+        ordered_by: the space that made the order, for the record; None if it was another way.
         replace: see :func:`retrieve`.
     """
     near, names = nearness
@@ -148,6 +121,7 @@ def choose(
     record = {
         **_base_record(target, request, near, names),
         "outlier": False,
+        "space": ordered_by.to_dict() if ordered_by else None,
         "why": f"{_near_words(near, names, request) if request.anyway else near_text(near, names)} {text}",
         "candidates": [_candidate_record(place, *pair, judged) for place, pair in made.items()],
         "rejected": [{"candidate": one.name, "breaks": list(broken)} for one, broken in found.rejected],
@@ -190,6 +164,7 @@ def _base_record(target: Target, request: Request, near: Nearness, names: Sequen
         "sources": list(names),
         "nearest": names[near.source],
         "nearness": asdict(near),
+        "alike": [names[place] for place in near.alike],
     }
 
 
@@ -289,7 +264,7 @@ def _write(target: Target, record: dict[str, Any], plans: Plans, start: Retrieve
     # Whoever is killed here leaves no record, so nobody takes the rest for a whole.
     (target.folder / RECORD).unlink(missing_ok=True)
     if start is None:
-        plans = derive(plans, target.configuration, target.name, {})
+        plans = retrieved_plans(plans, target.configuration, target.name)
         (target.folder / START).unlink(missing_ok=True)
     else:
         write_weights(target.folder / START, start.network, start.target, {"retrieval": record})

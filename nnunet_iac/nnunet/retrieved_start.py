@@ -17,6 +17,9 @@ from nnunet_iac.zoo.entry import Entry
 from nnunet_iac.zoo.stock import StockArchitecture
 from nnunet_iac.zoo.subnetwork import Subnetwork
 
+RETRIEVED_AS = "retrieved_as"
+"""Key of plans that a retrieval wrote: their own name. Plans derived from them carry it too, under another name."""
+
 
 @dataclass(frozen=True)
 class RetrievedStart:
@@ -63,10 +66,29 @@ def retrieved_start(
     """
     planned = StockArchitecture(configuration_of(plans, configuration)["architecture"])
     architecture = adapted(StockArchitecture(candidate.architecture), planned)
-    derived = derive(plans, configuration, name, {})
+    derived = retrieved_plans(plans, configuration, name)
     derived["configurations"][configuration]["architecture"] = dict(architecture.record)
     target = weight_target(derived, configuration, dict(dataset))
     network = build_network(target, seed)
     source = Interface(entry.channels, entry.labels, entry.regions)
     report = transfer_weights(network, unique_tensors(candidate.network), source, target.interface)
     return RetrievedStart(target, network, report)
+
+
+def retrieved_plans(plans: Plans, configuration: str, name: str) -> Plans:
+    """Return derived plans that say that a retrieval wrote them, with the network of the plans.
+
+    Raises:
+        ValueError: if there is no such configuration, or its settings are bad.
+    """
+    return {**derive(plans, configuration, name, {}), RETRIEVED_AS: name}
+
+
+def is_retrieved(plans: Plans) -> bool:
+    """Return whether a retrieval wrote these very plans; earlier versions did not say so.
+
+    Example:
+        >>> [is_retrieved({"plans_name": name, RETRIEVED_AS: "found"}) for name in ("found", "derived")]
+        [True, False]
+    """
+    return plans.get(RETRIEVED_AS, "") == plans.get("plans_name")

@@ -19,8 +19,9 @@ from nnunet_iac.nnunet.dataset_features import region_features
 from nnunet_iac.nnunet.image_samples import PreparedData
 from nnunet_iac.nnunet.interfaces import interface_of
 from nnunet_iac.nnunet.model_folder import CHOICE, locked
-from nnunet_iac.nnunet.nearest_source import SourceChoice, TransferTarget, choose_source
+from nnunet_iac.nnunet.nearest_source import SourceChoice, choose_source
 from nnunet_iac.nnunet.searched_host import CELLS
+from nnunet_iac.nnunet.serving_source import TransferTarget
 from nnunet_iac.nnunet.trainers import IACTrainer
 from nnunet_iac.search.search import STATE
 from nnunet_iac.zoo.entry import Entry

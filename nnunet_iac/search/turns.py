@@ -22,6 +22,7 @@ class Turns:
         openers: for each data set, ``open(start)`` returns its own batches from number ``start`` on; with an optional
             ``_finish``.
         start: number of the first batch.
+        names: of the data sets; each batch gets that of its own as ``dataset``. Without them it gets none.
 
     Example:
         >>> def numbers(name):
@@ -30,9 +31,9 @@ class Turns:
         ['b1', 'a2', 'b2']
     """
 
-    def __init__(self, openers: Sequence[Callable[[int], Any]], start: int = 0) -> None:
+    def __init__(self, openers: Sequence[Callable[[int], Any]], start: int = 0, names: Sequence[str] = ()) -> None:
         count = len(openers)
-        self.index = start
+        self.index, self.names = start, tuple(names)
         # Of the batches before ``start``, ``start // count`` are of every data set, one more of those that had a turn.
         self._streams = [open_at((start + count - 1 - number) // count) for number, open_at in enumerate(openers)]
 
@@ -43,7 +44,8 @@ class Turns:
         number = self.index % len(self._streams)
         batch = next(self._streams[number])
         self.index += 1
-        return {**batch, "target": OfDataset(number, batch["target"])}
+        named = {"dataset": self.names[number]} if self.names else {}
+        return {**batch, **named, "target": OfDataset(number, batch["target"])}
 
     def _finish(self) -> None:
         """Stop the workers of all data sets, as batchgenerators' own iterators do."""

@@ -8,16 +8,39 @@ retrieves classifiers, whose architecture does not depend on the size of the ima
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 from nnunet_iac.zoo.stock import StockArchitecture
 
 
+class Sized(Protocol):
+    """What has widths and depths: an architecture, the space of a plan, :class:`Sizes`."""
+
+    @property
+    def features(self) -> tuple[int, ...]:
+        """Channels of each encoder stage, full resolution first."""
+
+    @property
+    def depths(self) -> tuple[int, ...]:
+        """Layers of each encoder stage, full resolution first."""
+
+    @property
+    def decoder_depths(self) -> tuple[int, ...]:
+        """Layers of each decoder stage, lowest resolution first."""
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Widths and depths of a network; see :class:`Sized`."""
+
+    features: tuple[int, ...]
+    depths: tuple[int, ...]
+    decoder_depths: tuple[int, ...]
+
+
 def adapted(source: StockArchitecture, target: StockArchitecture) -> StockArchitecture:
     """Return the target's architecture with the source's depths and widths.
-
-    Stages are counted from full resolution. Where the target has more stages than the source, they keep the plan's
-    depth, and their width is the plan's times the fraction that the source's last stage has of the plan's width there
-    (at least 1 channel). Decoder stages meet where their resolution is the same.
 
     Args:
         source: of the retrieved network.
@@ -44,13 +67,32 @@ def adapted(source: StockArchitecture, target: StockArchitecture) -> StockArchit
             f"architecture: expected a {target.kind} as in the target's plan, got a {source.kind}; retrieve for plans "
             "of the same planner"
         )
+    sizes = adapted_sizes(source, target)
+    return target.resized(list(sizes.features), list(sizes.depths), list(sizes.decoder_depths))
+
+
+def adapted_sizes(source: Sized, target: Sized) -> Sizes:
+    """Return the widths and depths that a network gets on the plan of another.
+
+    Stages are counted from full resolution. Where the target has more stages than the source, they keep the plan's
+    depth, and their width is the plan's times the fraction that the source's last stage has of the plan's width there
+    (at least 1 channel). Decoder stages meet where their resolution is the same.
+
+    Args:
+        source: the network.
+        target: of the plan.
+
+    Example:
+        >>> adapted_sizes(Sizes((8, 16), (1, 2), (1,)), Sizes((32, 64, 128), (2, 2, 2), (2, 2)))
+        Sizes(features=(8, 16, 32), depths=(1, 2, 2), decoder_depths=(2, 1))
+    """
     shared = min(len(source.features), len(target.features))
     fraction = source.features[shared - 1] / target.features[shared - 1]
     deeper = [max(1, round(fraction * channels)) for channels in target.features[shared:]]
-    return target.resized(
-        [*source.features[:shared], *deeper],
-        [*source.depths[:shared], *target.depths[shared:]],
-        _decoder(source.decoder_depths, target.decoder_depths),
+    return Sizes(
+        (*source.features[:shared], *deeper),
+        (*source.depths[:shared], *target.depths[shared:]),
+        tuple(_decoder(source.decoder_depths, target.decoder_depths)),
     )
 
 

@@ -85,6 +85,19 @@ def test_killed_or_not_it_becomes_one_entry_without_heads_that_every_action_of_t
     assert commands.build(prepared, *again, "--c", zoo="other") == 0
     assert "is there already: kept as it is" in capsys.readouterr().out
 
+    model, imported = commands.work(prepared).parent, ["--zoo", f"{prepared.base}/imported", "--licence", "CC0-1.0"]
+    assert main(["zoo", "add", "--searches", str(model), *imported]) == 0
+    taken, same = commands.found(prepared, "imported")
+    assert (same.id, same.facts, same.name) == (entry.id, entry.facts, entry.name) and taken.read_weights(same)
+    (model / "fold_0" / "search_state.pt").rename(prepared.base / "search_state.pt")
+    splits = prepared.preprocessed.parent / SECOND / "splits_final.json"
+    known = splits.read_text()
+    splits.write_text(json.dumps([{"train": CASES[1:5], "val": CASES[:1]}]))
+    assert main(["zoo", "add", "--searches", str(prepared.base), *imported]) == 2
+    error = capsys.readouterr().err
+    assert f"is of nnunet-iac zoo build --multi, on {FIRST}, {SECOND} together" in error and "--c, where they" in error
+    splits.write_text(known)
+
     where = ["--zoo", f"{prepared.base}/zoo"]
     for dataset in ("991", "992", SECOND):
         assert main(["zoo", "list", *where, "-d", dataset]) == 0

@@ -32,7 +32,8 @@ def planted_task(number: int, *, seed: int = 0, candidates: int = 80, images: in
     responses = widths @ projection.T + rng.standard_normal(RESPONSES) + 0.1 * rng.standard_normal((candidates, 12))
     name = f"Dataset{number + 1:03d}_Planted"
     sample = DatasetSample(name, features, {"name": "planted"}, rng.integers(2, size=images))
-    return Task(f"{name} 2d", sample, Candidates(np.stack(rows), responses, dice, parameters, tuple(configurations)))
+    known = Candidates(np.stack(rows), responses, dice, parameters, tuple(configurations), space=SPACE)
+    return Task(f"{name} 2d", sample, known)
 
 
 @cache

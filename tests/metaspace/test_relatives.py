@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from planted_world import planted_tasks
 
-from nnunet_iac.metaspace.relatives import find_nearness, near_text
+from nnunet_iac.metaspace.relatives import alike_text, find_nearness, near_text
 from nnunet_iac.metaspace.task import DatasetSample
 
 TASKS = planted_tasks(5)
@@ -31,6 +32,28 @@ def test_a_stranger_is_an_outlier_and_the_text_says_so() -> None:
 
     assert near.is_outlier
     assert "No source is near" in near_text(near, names) and "with probability 0.17" in near_text(near, names)
+
+
+def test_the_same_data_under_another_name_is_said_and_a_relative_is_not() -> None:
+    again = DatasetSample("Dataset104_Copy", drawn_again(2), {"name": "planted"}, TASKS[2].sample.labels)
+
+    near, names = find_nearness(TASKS, again)
+
+    assert [names[place] for place in near.alike] == [TASKS[2].dataset]
+    assert alike_text(near, names).startswith(f"{TASKS[2].dataset}: no farther from the target than images of one data")
+    assert "--without" in alike_text(near, names)
+    near, names = find_nearness(TASKS, TASKS[2].sample)
+    assert near.distance < 1e-6 and [names[place] for place in near.alike] == [TASKS[2].dataset], "the very same images"
+    without = [task for task in TASKS if task is not TASKS[2]]
+    near, names = find_nearness(without, again)
+    assert near.alike == () and alike_text(near, names) == ""
+
+
+def drawn_again(of: int) -> NDArray[np.float64]:
+    """Other images of a planted data set: it adds noise of 0.5 to what they share."""
+    features = TASKS[of].sample.features
+    shared = np.random.default_rng(9).standard_normal(features.shape)
+    return np.asarray(features.mean(axis=0) + 0.5 * shared, dtype=np.float64)
 
 
 def test_several_tasks_of_one_data_set_are_one_source() -> None:

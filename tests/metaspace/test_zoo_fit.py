@@ -32,6 +32,7 @@ def test_it_prints_the_table_and_writes_the_entry(tmp_path: Path, capsys: pytest
 
     out = capsys.readouterr().out
     assert "3 tasks of 3 data sets" in out and "| mean of 3 | contrastive loss only |" in out
+    assert "| mean of 3 | same | 72 of 72 | meta-space |" in out, "what the others offer, as a retrieval orders it"
     (entry,) = zoo.entries(Query("meta-space"))
     space = from_entry(entry, zoo.read_weights(entry))
     assert (space.settings.rank, space.settings.size, space.settings.learning_rate) == (0.5, 8, 0.01)
@@ -45,6 +46,18 @@ def test_nothing_is_written_if_there_are_too_few_data_sets(tmp_path: Path) -> No
     with pytest.raises(ValueError, match="expected at least 3 data sets, got 2"):
         run(tmp_path / "zoo")
     assert not zoo.entries(Query("meta-space"))
+
+
+def test_a_data_set_can_be_left_out_by_its_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tasks = [planted_task(number, candidates=12, images=8) for number in range(4)]
+    zoo = planted_zoo(tmp_path / "zoo", tasks)
+
+    assert run(tmp_path / "zoo", "--steps", "1", "--without", tasks[1].dataset) == 0
+
+    (entry,) = zoo.entries(Query("meta-space"))
+    assert entry.facts["datasets"] == [task.dataset for task in tasks if task is not tasks[1]]
+    with pytest.raises(ValueError, match=r"--without: expected full names .*, got \['Dataset2'\]"):
+        run(tmp_path / "zoo", "--without", "Dataset2")
 
 
 def test_bad_settings_and_folders_are_found_before_the_zoo_is_read(tmp_path: Path) -> None:

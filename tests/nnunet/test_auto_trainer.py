@@ -20,8 +20,10 @@ from nnunet_iac.nnunet.candidate_training import CandidateTraining
 from nnunet_iac.nnunet.hosts import read_checkpoint
 from nnunet_iac.nnunet.model_folder import RECORD, RETRIEVAL
 from nnunet_iac.nnunet.plans import configuration_of, genotype_of, read_plans
+from nnunet_iac.nnunet.retrieval_request import Request
 from nnunet_iac.nnunet.retrieval_trainings import CANDIDATES
 from nnunet_iac.nnunet.retrieved_trainer import START
+from nnunet_iac.nnunet.settings import Settings
 from nnunet_iac.zoo.store import Zoo
 
 TRAINER = "nnUNetTrainerIACAuto"
@@ -74,6 +76,15 @@ def test_killed_and_continued_without_the_zoo_it_ends_as_if_undisturbed(
     train(TRAINER, plans="auto", resume=True)
 
     assert equal(final_weights(model(tiny) / "fold_0"), undisturbed)
+
+
+def test_weights_of_the_fit_and_a_stored_space_are_settings() -> None:
+    block = {"retrieval": {"rank": 0.5, "fid": 0.0}}
+    request = AutoTrainer._request(SimpleNamespace(settings=Settings.from_block(block), device="cpu"))
+    assert request.space.settings.weights == {"performance": 1.0, "rank": 0.5} and not request.space.entry
+    block = {"retrieval": {"space": "abc"}}
+    assert AutoTrainer._request(SimpleNamespace(settings=Settings.from_block(block), device="cpu")).space.entry == "abc"
+    assert Request().space == AutoTrainer._request(SimpleNamespace(settings=Settings(), device="cpu")).space
 
 
 def test_another_fold_takes_the_network_of_the_first(tiny: Folders, zoo: Zoo) -> None:

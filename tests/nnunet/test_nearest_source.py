@@ -13,7 +13,8 @@ import torch
 
 from nnunet_iac.cells.genotype import OPERATIONS
 from nnunet_iac.nnunet import dataset_features, search_import
-from nnunet_iac.nnunet.nearest_source import NoSourceError, SourceChoice, TransferTarget, choose_source
+from nnunet_iac.nnunet.nearest_source import NoSourceError, SourceChoice, choose_source
+from nnunet_iac.nnunet.serving_source import TransferTarget
 from nnunet_iac.similarity.labelled_features import LabelledFeatures
 from nnunet_iac.zoo import entry as entry_module
 from nnunet_iac.zoo.entry import Description, Entry

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+from dataclasses import replace
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,12 +12,15 @@ from typing import Any
 
 import pytest
 from nnunet_folders import DATASET, Folders
-from tiny_dataset import Killed, equal, train
+from tiny_dataset import Killed, configure, equal, train
 from tiny_sources import fill, move_away
 
 from nnunet_iac.cli.main import main
+from nnunet_iac.metaspace.fitting import fit
 from nnunet_iac.metaspace.ranking import Ranked
 from nnunet_iac.metaspace.relatives import find_nearness
+from nnunet_iac.metaspace.settings import FitSettings
+from nnunet_iac.metaspace.space_entry import to_entry
 from nnunet_iac.metaspace.zoo_tasks import read_tasks
 from nnunet_iac.nnunet import retrieval
 from nnunet_iac.nnunet.candidate_training import CandidateTrainer, CandidateTraining
@@ -24,11 +28,14 @@ from nnunet_iac.nnunet.hosts import read_checkpoint
 from nnunet_iac.nnunet.image_samples import PreparedData, prepared_data
 from nnunet_iac.nnunet.model_folder import RECORD
 from nnunet_iac.nnunet.plans import configuration_of, read_plans
-from nnunet_iac.nnunet.retrieval import Request, choose
+from nnunet_iac.nnunet.retrieval import choose
+from nnunet_iac.nnunet.retrieval_request import Request
 from nnunet_iac.nnunet.retrieval_target import retrieval_target
 from nnunet_iac.nnunet.retrieval_trainings import TRAININGS
+from nnunet_iac.nnunet.retrieved_start import is_retrieved
 from nnunet_iac.nnunet.retrieved_trainer import START, retrieval_folder
 from nnunet_iac.nnunet.run_state import alone_in
+from nnunet_iac.zoo.entry import Description
 from nnunet_iac.zoo.store import Zoo
 
 SHORT = "--patches 8 --iterations 1 --share 0.5 --device cpu".split()
@@ -143,6 +150,42 @@ def test_killed_between_plans_and_record_the_same_command_ends_it_without_a_trai
     assert "expected a new name" in capsys.readouterr().err
 
 
+def test_plans_of_somebody_else_are_not_taken_for_leftovers(
+    dataset: Folders, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert retrieve(dataset, "--protocol", "T1") == 0
+    path = dataset.preprocessed / "tiny_retrieved.json"
+    path.unlink()
+    (folder_of(dataset) / RECORD).unlink()
+    configure("tiny_retrieved", "host.epochs=7", plans="tiny")
+    before = path.read_bytes()
+
+    assert retrieve(dataset, "--protocol", "T1") == 2
+    error = capsys.readouterr().err
+    assert "no retrieval wrote it; choose another name, or give --overwrite" in error and path.read_bytes() == before
+    assert retrieve(dataset, "--protocol", "T1", "--overwrite") == 0
+    plans = read_plans(path)
+    assert plans["retrieved_as"] == "tiny_retrieved" and not is_retrieved({**plans, "plans_name": "derived_from_it"})
+
+
+def test_the_same_data_under_another_name_is_said_and_can_be_left_out(
+    dataset: Folders, capsys: pytest.CaptureFixture[str]
+) -> None:
+    zoo = Zoo(dataset.base / "zoo")
+    for entry in [e for e in zoo.entries() if e.dataset == DATASET]:
+        about = Description(**{name: getattr(entry, name) for name in Description.__dataclass_fields__})
+        tensors = zoo.read_weights(entry)
+        zoo.remove([entry.id])
+        zoo.add(replace(about, dataset="Dataset104_Copy"), tensors)
+
+    assert retrieve(dataset, "--protocol", "T1") == 0
+    assert "WARNING: Dataset104_Copy" in capsys.readouterr().out
+    assert "Dataset104_Copy" in record_of(dataset)["alike"]
+    assert retrieve(dataset, "--protocol", "T1", "--overwrite", "--without", "Dataset104_Copy") == 0
+    record = record_of(dataset)
+    assert "Dataset104_Copy" not in {*record["sources"], *record["space"]["datasets"], *record["alike"]}
+
+
 def test_a_candidate_that_diverges_is_named_and_the_others_decide(
     dataset: Folders, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -187,6 +230,34 @@ def test_a_given_candidate_is_brought_to_the_target_as_a_retrieved_one(dataset: 
     assert given["why"].endswith(f"Chosen: {known['candidate']}, given.") and given["transfer"] == retrieved["transfer"]
     starts = [read_checkpoint(folder_of(dataset, name) / START) for name in ("given", "tiny_retrieved")]
     assert equal(*(dict(start["network_weights"]) for start in starts))
+
+
+def test_the_space_is_fitted_as_told_or_taken_from_the_zoo_and_the_record_says_which(
+    dataset: Folders, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert retrieve(dataset, "--protocol", "T1", "--steps", "2", "--rank", "0.5", "--fit-seed", "3") == 0
+    fitted = record_of(dataset)["space"]
+    told = fitted["settings"]
+    assert (told["steps"], told["rank"], told["seed"], told["fid"]) == (2, 0.5, 3, 1.0) and fitted["entry"] is None
+
+    zoo = Zoo(dataset.base / "zoo")
+    tasks = read_tasks(zoo)
+    without, everything = (
+        zoo.add(*to_entry(fit([t for t in tasks if t.dataset not in left], FitSettings(steps=2)))).entry.id
+        for left in ((DATASET,), ())
+    )
+    words = ("--protocol", "T1", "--overwrite", "--space")
+    assert retrieve(dataset, *words, without) == 0
+    record = record_of(dataset)
+    assert record["space"]["entry"] == without and record["space"]["datasets"] == record["sources"]
+    assert f"Meta-space: entry {without} of the zoo" in capsys.readouterr().out
+    for given, message in (
+        ((everything,), f"{DATASET} took part in it; fit one with nnunet-iac zoo fit --without"),
+        ((without, "--steps", "2"), "--space: expected no settings of a fit"),
+        (("ffff",), "ffff"),
+    ):
+        assert retrieve(dataset, *words, *given) == 2
+        assert message in capsys.readouterr().err and record_of(dataset) == record
 
 
 def test_trainings_of_other_candidates_are_refused_unless_overwritten(

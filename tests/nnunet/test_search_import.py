@@ -13,8 +13,8 @@ from tiny_dataset import Killed, configure, final_weights, kill_at, train
 
 from nnunet_iac.cells.genotype import OPERATIONS, Genotype
 from nnunet_iac.cli.main import main
-from nnunet_iac.nnunet.nearest_source import problem_of
 from nnunet_iac.nnunet.search_import import KIND, has_search, read_search
+from nnunet_iac.nnunet.serving_source import problem_of
 from nnunet_iac.search import search
 from nnunet_iac.zoo.store import Zoo
 

@@ -128,6 +128,23 @@ def test_sampling_is_balanced_and_every_batch_is_drawn_once(count: int) -> None:
     assert drawn == [(b % min(count, 3), b // min(count, 3)) for b in range(7)]
 
 
+@pytest.mark.parametrize("deep", [False, True])
+def test_nan_in_a_target_is_found_with_its_case_and_data_set(deep: bool) -> None:
+    network, broken = shared_network(), torch.zeros(2, 16, 16)
+    broken[1, 3, 4] = torch.nan
+
+    def opener(start: int) -> Iterator[dict[str, Any]]:
+        for batch in batches(0)(start):
+            yield {"data": batch["data"], "target": [broken, broken] if deep else broken, "keys": ["one", "two"]}
+
+    turns = Turns([labelled(0), opener], 1, names=["Dataset001_A", "Dataset002_B"])
+
+    found = Precision.of(CPU).source_of(network, lambda output, _: output.mean() * torch.nan, next(turns))
+
+    assert found.kind == "data" and found.text.startswith("target: 1 of 16 values of channel 3 of sample 1")
+    assert "(case 'two', data set Dataset002_B) NaN or Inf" in found.text
+
+
 @pytest.mark.parametrize("start", range(8))
 def test_a_stream_opened_later_goes_on_as_one_from_the_start(start: int) -> None:
     openers = [labelled(number) for number in range(3)]

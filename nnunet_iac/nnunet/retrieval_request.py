@@ -1,0 +1,47 @@
+"""What is wanted of a retrieval: protocol, limits, the meta-space that orders candidates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from nnunet_iac.metaspace.chosen_space import SpaceWish
+from nnunet_iac.zoo.costs import Limits
+
+PROTOCOLS: Mapping[str, int] = {"T1": 1, "T5": 5, "T10": 10}
+"""How many of the nearest candidates are trained for an epoch each; the one of T1 is taken as it is."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is wanted.
+
+    Attributes:
+        protocol: key of :data:`PROTOCOLS`.
+        limits: that candidates must not break on this machine.
+        most: candidates to look at at most.
+        iterations: of a candidate's epoch.
+        seed: of what the source has no weights for, and of the trainings.
+        device: where to measure and train.
+        anyway: retrieve for a target that is no relative of any source too.
+        space: that orders the candidates.
+
+    Raises:
+        ValueError: if a number is out of range.
+    """
+
+    protocol: str = "T5"
+    limits: Limits = field(default_factory=Limits)
+    most: int = 100
+    iterations: int = 250
+    seed: int = 0
+    device: str = "cpu"
+    anyway: bool = False
+    space: SpaceWish = field(default_factory=SpaceWish)
+
+    def __post_init__(self) -> None:
+        if self.protocol not in PROTOCOLS:
+            raise ValueError(f"--protocol: expected one of {list(PROTOCOLS)}, got {self.protocol!r}")
+        for name, low in (("most", 1), ("iterations", 1), ("seed", 0)):
+            if getattr(self, name) < low:
+                raise ValueError(f"--{name}: expected at least {low}, got {getattr(self, name)}")
