@@ -34,7 +34,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nnunet_iac.nnunet.paper_matrix import ARMS, CONTROL, FULL, HOSTS, PRUNED, Job, Matrix
+from nnunet_iac.nnunet.paper_matrix import ARMS, CONTROL, FULL, HOSTS, PRUNED, RANDOM, Job, Matrix
 from nnunet_iac.nnunet.training_processes import Training, run_trainings
 
 if TYPE_CHECKING:
@@ -251,7 +251,8 @@ def _section(host: str, augmented: bool, outcome: Outcome) -> Section:
         host=host,
         augmented=augmented,
         arms=arms,
-        pair=_comparison({arm: finished[arm] for arm in (FULL, PRUNED) if arm in finished}, outcome),
+        searched=_searched((RANDOM, FULL, PRUNED), finished, outcome),
+        pair=_searched((FULL, PRUNED), finished, outcome),
         absent={
             arm: f"{outcome.done(group)} of {len(outcome.groups[group])} done"
             for arm, group in known.items()
@@ -260,6 +261,12 @@ def _section(host: str, augmented: bool, outcome: Outcome) -> Section:
         full=_searches(groups[FULL], outcome),
         pruned=_searches(groups[PRUNED], outcome),
     )
+
+
+def _searched(arms: Sequence[str], finished: Mapping[str, Group], outcome: Outcome) -> Comparison | None:
+    """Compare those arms that are finished with the first of them; None if that is not."""
+    there = {arm: finished[arm] for arm in arms if arm in finished}
+    return _comparison(there, outcome) if arms[0] in there else None
 
 
 def _comparison(groups: Mapping[str, Group], outcome: Outcome) -> Comparison | None:
