@@ -16,7 +16,7 @@ original: 200 epochs, nothing pruned. ``pruned search`` has the same budget, ``s
 The table is followed by how many times cheaper the searches were, in wall-clock, and by the pairs that answer
 questions: do searched cells differ from random ones, is a cheaper search as good as the full one? A difference is
 inside the margin if its interval over patients is and, from two seeds on, that over patients and trainings too: the
-first is about these very networks, and searches of other seeds find others.
+first is about these very networks, and searches of other seeds find others (nnunet_iac/statistics/verdict.py).
 """
 
 from __future__ import annotations
@@ -56,7 +56,6 @@ if TYPE_CHECKING:
     from nnunet_iac.nnunet.measured_arms import MeasuredArms
     from nnunet_iac.reports.comparison import Comparison, Row
     from nnunet_iac.reports.result import SearchResult
-    from nnunet_iac.statistics.paired import Interval, PairedResult
 
 PLANS_OPTIONS = "--budget, --short, --batch-size, --patch-size, --host, --hosts"
 """What makes the plans of one ``--tag`` what they are."""
@@ -204,7 +203,7 @@ def _compare(measured: MeasuredArms, arms: Sequence[str], margin: float) -> Comp
 
 
 def _markdown(result: Result) -> str:
-    from nnunet_iac.reports.paired_texts import difference_text, interval_text, p_text
+    from nnunet_iac.reports.paired_texts import difference_text, inside_text, interval_text, p_text
 
     rows, runs = result.table.main_rows("dice"), result.table.scores.run_means["dice"]
     lines = [
@@ -226,22 +225,14 @@ def _markdown(result: Result) -> str:
         )
     lines += ["", *_ratios(result.searches), ""]
     lines += [
-        "| pair | difference, 95 % CI | CI with runs | Wilcoxon p | inside the margin (both CIs; one run: patients "
-        "alone) |",
+        "| pair | difference, 95 % CI | CI with runs | Wilcoxon p | inside the margin (both CIs) |",
         "|---|---|---|---|---|",
     ]
     for (first, second), row in result.pairs.items():
-        if row.result is not None:
+        if row.result is not None and row.verdict is not None:
             texts = (difference_text(row.result), interval_text(row.of_runs), p_text(row.result.p_value))
-            cells = [*texts, "yes" if _is_inside(row.result, row.of_runs) else "no"]
-            lines.append(f"| {first} minus {second} | {' | '.join(cells)} |")
+            lines.append(f"| {first} minus {second} | {' | '.join((*texts, inside_text(row.verdict)))} |")
     return "\n".join(lines)
-
-
-def _is_inside(result: PairedResult, of_runs: Interval | None) -> bool:
-    """Whether no interval of a difference reaches the margin, so that the wider one decides."""
-    known = (result.interval, *([] if of_runs is None else [of_runs]))
-    return all(-result.margin < one.low and one.high < result.margin for one in known)
 
 
 def _ratios(searches: Mapping[str, Mapping[int, SearchResult]]) -> list[str]:
@@ -279,8 +270,9 @@ def _record(study: Study, result: Result, args: argparse.Namespace) -> dict[str,
 
 
 def _figures(row: Row) -> dict[str, Any]:
+    found = [asdict(part) for part in (row.result, row.verdict) if part is not None]
     of_runs = None if row.of_runs is None else asdict(row.of_runs)
-    return {**(asdict(row.result) if row.result else {}), "of_runs": of_runs}
+    return {**{key: value for part in found for key, value in part.items()}, "of_runs": of_runs}
 
 
 if __name__ == "__main__":

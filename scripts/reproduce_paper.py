@@ -18,6 +18,10 @@ stopped goes on when it is run again.
 nnU-Net 2.8.1 has no planner for a residual host of size S; the hosts are plain and residual M, L and XL. Augmented or
 not is the whole training, host, search and cells (settings ``training.augment`` and ``search.augment``), of every arm:
 the tables have a block for each, with controls of its own.
+
+``identity`` is the control: the trainer of the cells without any. Without it among ``--arms`` no arm has a difference
+to show, only searched cells to random ones. On a CPU ``stock`` equals it bit for bit and can be left out; on a GPU
+their difference shows what the machine's own randomness gives.
 """
 
 from __future__ import annotations
@@ -34,7 +38,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nnunet_iac.nnunet.paper_matrix import ARMS, CONTROL, FULL, HOSTS, PRUNED, Job, Matrix
+from nnunet_iac.nnunet.paper_matrix import ARMS, CONTROL, FULL, HOSTS, PRUNED, RANDOM, Job, Matrix
 from nnunet_iac.nnunet.training_processes import Training, run_trainings
 
 if TYPE_CHECKING:
@@ -50,6 +54,8 @@ Group = tuple[str, str, bool]
 Run = tuple[int, int]
 """Fold and seed."""
 
+_NO_CONTROL = f"no control: add {CONTROL}"
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Prepare, run (or print) what is not done, write the tables; the status is 1 if a job failed."""
@@ -57,6 +63,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     from nnunet_iac.nnunet.plans import preprocessed_folder
 
     args = _parse(argv)
+    if CONTROL not in args.arms:
+        print(f"reproduce_paper.py: --arms: {_NO_CONTROL} to see their differences", file=sys.stderr)
     preprocessed = preprocessed_folder(args.dataset)
     matrix = Matrix(
         dataset=preprocessed.name,
@@ -251,15 +259,31 @@ def _section(host: str, augmented: bool, outcome: Outcome) -> Section:
         host=host,
         augmented=augmented,
         arms=arms,
-        pair=_comparison({arm: finished[arm] for arm in (FULL, PRUNED) if arm in finished}, outcome),
+        searched=_searched((RANDOM, FULL, PRUNED), finished, outcome),
+        pair=_searched((FULL, PRUNED), finished, outcome),
         absent={
-            arm: f"{outcome.done(group)} of {len(outcome.groups[group])} done"
+            arm: f"{outcome.done(group)} of {len(outcome.groups[group])} done{_why(arm, known, finished)}"
             for arm, group in known.items()
             if arm not in finished or arms is None
         },
         full=_searches(groups[FULL], outcome),
         pruned=_searches(groups[PRUNED], outcome),
     )
+
+
+def _why(arm: str, known: Mapping[str, Group], finished: Mapping[str, Group]) -> str:
+    """Return why an arm that is finished is not in the table."""
+    if arm not in finished:
+        return ""
+    if CONTROL not in known:
+        return f"; {_NO_CONTROL}"
+    return "; no other arm is finished" if CONTROL in finished else f"; the control, {CONTROL}, is not finished"
+
+
+def _searched(arms: Sequence[str], finished: Mapping[str, Group], outcome: Outcome) -> Comparison | None:
+    """Compare those arms that are finished with the first of them; None if that is not."""
+    there = {arm: finished[arm] for arm in arms if arm in finished}
+    return _comparison(there, outcome) if arms[0] in there else None
 
 
 def _comparison(groups: Mapping[str, Group], outcome: Outcome) -> Comparison | None:

@@ -21,7 +21,7 @@ for number in "$@"; do
     common=(-c 2d -f 0 --zoo "$zoo" --iterations 20 --candidates 24 --measured 48 --features 128 --seed 0 --device cpu --c)
     case $number in
     4) plans=${PLANS_4:-nnUNetPlans_bench_seed0} name=Dataset004_Hippocampus epochs=(0 2 14) ;;
-    501) plans=${PLANS_501:-nnUNetPlans_bench_seed0} name=Dataset501_ACDC epochs=(0 1 8) ;;
+    501) plans=${PLANS_501:-nnUNetPlans_bench_seed0} name=Dataset501_ACDC epochs=(0 1 20) ;;
     508) plans=${PLANS_508:-nnUNetPlans_probed_seed0} name=Dataset508_DSB18nuclei epochs=(0 1 8) ;;
     502) plans=nnUNetPlans name='' epochs=(8 1 8) ;;
     *) echo "data set: expected some of ${known[*]}, got $number" >&2 && exit 2 ;;

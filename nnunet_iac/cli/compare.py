@@ -17,7 +17,7 @@ HELP = "compare models patient by patient: Dice and HD95, confidence intervals, 
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the folders, their names, the margin, the references and the output."""
+    """Declare the folders, their names, the margins, the references and the output."""
     parser.add_argument(
         "folders",
         metavar="FOLDER",
@@ -29,11 +29,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--margin",
         type=float,
-        default=1.0,
-        metavar="M",
-        help="loss that would not matter: points of Dice, and mm of HD95 without --margin-hd95 (default: %(default)s)",
+        default=0.5,
+        metavar="POINTS",
+        help="loss of Dice that would not matter, in points of 100 (default: %(default)s)",
     )
-    parser.add_argument("--margin-hd95", type=float, metavar="MM", help="margin of HD95, if it is another number")
+    parser.add_argument(
+        "--margin-hd95",
+        type=float,
+        default=1.0,
+        metavar="MM",
+        help="the same for HD95, in mm, or in pixels for images without a spacing (default: %(default)s)",
+    )
     parser.add_argument(
         "--reference", type=Path, metavar="FOLDER", help="reference masks (default: the data set's gt_segmentations)"
     )
@@ -62,17 +68,16 @@ def run(args: argparse.Namespace) -> int:
     from nnunet_iac.nnunet.predictions import find_arms
     from nnunet_iac.reports.comparison import build_comparison, comparison_markdown
 
-    margin_hd95 = args.margin if args.margin_hd95 is None else args.margin_hd95
-    if not all(0 < margin < float("inf") for margin in (args.margin, margin_hd95)):
-        given = (args.margin, margin_hd95)
-        raise ValueError(f"--margin: expected positive numbers, got {given}; it is the loss that would not matter")
+    for option, margin in (("--margin", args.margin), ("--margin-hd95", args.margin_hd95)):
+        if not 0 < margin < float("inf"):
+            raise ValueError(f"{option}: expected a positive number, got {margin}; it is the loss that does not matter")
     if args.output is not None and args.output.exists() and not args.output.is_dir():
         raise ValueError(f"--output: expected a folder, {args.output} is a file; give another name")
     arms = find_arms(args.folders, args.names)
     measured = measure_arms(arms, references=args.reference, common=args.common, processes=args.np)
     comparison = build_comparison(
         measured.scores({arm.name: arm.name for arm in arms}),
-        margins={"dice": args.margin, "hd95": margin_hd95},
+        margins={"dice": args.margin, "hd95": args.margin_hd95},
         unit=measured.unit,
         notes=[*_notes(arms, measured), f"Seed of the bootstrap: {args.seed}."],
         seed=args.seed,

@@ -56,7 +56,7 @@ HOSTS: Mapping[str, PaperHost] = MappingProxyType(
 )
 """The hosts that nnU-Net 2.8.1 plans; it has no planner for a residual host of size S."""
 
-CONTROL, FULL, PRUNED = "identity", "full-search", "pruned-search"
+CONTROL, RANDOM, FULL, PRUNED = "identity", "random", "full-search", "pruned-search"
 
 ARMS: Mapping[str, PaperArm] = MappingProxyType(
     {
@@ -64,7 +64,7 @@ ARMS: Mapping[str, PaperArm] = MappingProxyType(
         "stock": PaperArm("nnUNetTrainerIACHost", one_phase=True),
         "attention": PaperArm("nnUNetTrainerAttentionSkips"),
         "dense": PaperArm("nnUNetTrainerDenseSkips"),
-        "random": PaperArm("nnUNetTrainerIACRandom"),
+        RANDOM: PaperArm("nnUNetTrainerIACRandom"),
         FULL: PaperArm("nnUNetTrainerIACFullSearch"),
         PRUNED: PaperArm("nnUNetTrainerIAC"),
     }

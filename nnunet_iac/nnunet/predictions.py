@@ -119,6 +119,4 @@ def _default_names(runs: Sequence[Sequence[Predictions]]) -> list[str]:
     names = next((level for level in levels if len(set(level)) == len(level)), None)
     if names is None:
         names = [f"{name} ({number})" for number, name in enumerate(levels[0], start=1)]
-    return [
-        name if len(of_arm) == 1 else f"{name}, {len(of_arm)} runs" for name, of_arm in zip(names, runs, strict=True)
-    ]
+    return names

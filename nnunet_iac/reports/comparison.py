@@ -10,10 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nnunet_iac.reports.paired_texts import difference_text, interval_text, p_text, verdict_text
+from nnunet_iac.reports.paired_texts import difference_text, interval_text, p_text, verdict_text, yes_or_no
 from nnunet_iac.statistics.paired import FEW, Interval, PairedResult, compare_with_control
 from nnunet_iac.statistics.patients import METRICS, Metric, PatientScores, mean_over_classes
 from nnunet_iac.statistics.scatter import run_interval
+from nnunet_iac.statistics.verdict import Verdict, judge
 
 MEAN = "mean of classes"
 """Name of the mean over classes, where a class is named."""
@@ -30,8 +31,8 @@ class Row:
         values: ``(p,)``, of the patients that have this class.
         differences: ``(p,)``, ``arm - control``.
         result: None for the control, and where less than two patients have the class.
-        of_runs: 95 % interval of the mean difference over patients and runs; None where an arm or the control has one
-            run only, for the control, and for single classes.
+        of_runs: 95 % interval of the mean difference over patients and runs; None where there is no result, and where
+            the arm or the control has one run only.
     """
 
     metric: Metric
@@ -41,6 +42,11 @@ class Row:
     differences: NDArray[np.float64]
     result: PairedResult | None
     of_runs: Interval | None = None
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """Whether the difference is small enough; None where there is no result."""
+        return None if self.result is None else judge(self.result, self.of_runs)
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +93,7 @@ def build_comparison(
         row
         for metric in METRICS
         for name, index in structures
-        for row in _rows(scores, metric, name, scores.paired(metric, index), margins[metric], seed)
+        for row in _rows(scores, metric, name, index, margins[metric], seed)
     ]
     return Comparison(scores, tuple(rows), unit, tuple(notes))
 
@@ -119,16 +125,17 @@ def values_csv(comparison: Comparison) -> str:
 
 def statistics_csv(comparison: Comparison) -> str:
     """Return one line for each metric, class (and their mean) and arm: everything the table has, unrounded."""
-    columns = "metric unit class arm patients mean median difference ci_low ci_high p p_holm margin bound non_inferior "
-    columns += "runs_ci_low runs_ci_high"
+    columns = "metric unit class arm patients mean median difference ci_low ci_high p p_holm margin worst_end "
+    columns += "non_inferior trainings_counted runs_ci_low runs_ci_high"
     lines: list[Sequence[object]] = [columns.split()]
     for row in comparison.rows:
         unit = _unit(comparison, row.metric)
         middle = (_number(row.values.mean()), _number(np.median(row.values))) if len(row.values) else ("", "")
-        found: tuple[object, ...] = ("",) * 8
-        if (result := row.result) is not None:
+        found: tuple[object, ...] = ("",) * 9
+        if (result := row.result) is not None and (verdict := row.verdict) is not None:
             numbers = (result.difference, result.interval.low, result.interval.high, result.p_value, result.holm)
-            found = (*map(_number, (*numbers, result.margin, result.bound)), "yes" if result.non_inferior else "no")
+            answers = (yes_or_no(answer) for answer in (verdict.non_inferior, verdict.trainings_counted))
+            found = (*map(_number, (*numbers, result.margin, verdict.worst)), *answers)
         of_runs = ("", "") if row.of_runs is None else (_number(row.of_runs.low), _number(row.of_runs.high))
         lines.append((row.metric, unit, row.structure, row.arm, len(row.values), *middle, *found, *of_runs))
     return _csv(lines)
@@ -140,18 +147,19 @@ def metric_title(comparison: Comparison, metric: Metric) -> str:
 
 
 def _rows(
-    scores: PatientScores, metric: Metric, name: str, paired: NDArray[np.float64], margin: float, seed: int
+    scores: PatientScores, metric: Metric, name: str, structure: int | None, margin: float, seed: int
 ) -> list[Row]:
+    paired = scores.paired(metric, structure)
     results: Iterable[PairedResult | None] = (None,) * (len(scores.arms) - 1)
     if paired.shape[1] >= 2:
         results = compare_with_control(
             paired[0], paired[1:], margin=margin, higher_is_better=metric == "dice", seed=seed
         )
-    runs = scores.run_means[metric]
+    runs = scores.means_of_runs(metric, structure)
     return [
         Row(
             *(metric, name, arm, values, values - paired[0], result),
-            of_runs=run_interval(values - paired[0], runs[0], of_arm) if result and name == MEAN else None,
+            of_runs=run_interval(values - paired[0], runs[0], of_arm) if result else None,
         )
         for arm, values, result, of_arm in zip(scores.arms, paired, (None, *results), runs, strict=True)
     ]
@@ -161,7 +169,7 @@ def _metric_table(comparison: Comparison, metric: Metric) -> str:
     rows = comparison.main_rows(metric)
     scores = comparison.scores
     head = ["arm", "mean", "median", "difference to the control [95 % CI]", "CI with runs", "p", "p (Holm)"]
-    head += [f"non-inferior by {_margin(rows):g} (bound)", "both empty", "one empty"]
+    head += [f"non-inferior by {_margin(rows):g} (worst end of both CIs)", "both empty", "one empty"]
     lines = [f"**{metric_title(comparison, metric)}, {MEAN}, {len(rows[0].values)} patients**", "", _line(head)]
     lines.append(_line(["---"] * len(head)))
     for row, both, one in zip(rows, scores.both_empty, scores.one_empty, strict=True):
@@ -171,9 +179,9 @@ def _metric_table(comparison: Comparison, metric: Metric) -> str:
 
 
 def _result_cells(row: Row) -> list[str]:
-    if (result := row.result) is None:
+    if (result := row.result) is None or (verdict := row.verdict) is None:
         return ["control", "", "", "", ""]
-    tests = (p_text(result.p_value), p_text(result.holm), verdict_text(result))
+    tests = (p_text(result.p_value), p_text(result.holm), verdict_text(verdict))
     return [difference_text(result), interval_text(row.of_runs), *tests]
 
 
@@ -184,10 +192,11 @@ def _reading(comparison: Comparison) -> list[str]:
     lines = [
         "CI: BCa bootstrap of the mean paired difference over patients. p: Wilcoxon signed-rank, two-sided; the "
         f"smallest that {patients} patients allow is {p_text(2.0 ** (1 - patients))}. Holm: over the arms, each metric "
-        "by itself. Bound: one-sided 95 %, not corrected.",
+        "by itself. Non-inferior: neither CI reaches the margin on the bad side (each end is a one-sided bound of "
+        "97.5 %), not corrected; with one run of an arm there is no CI with runs, and trainings are not counted.",
         "CI with runs: over patients and trainings of other seeds together (Welch-Satterthwaite; the n-th runs of two "
         "arms are a pair); where it holds 0, a gain may be one of these seeds. It covers 88 % with two runs, 92 % with "
-        "three. CI, p and bound are about these very networks.",
+        "three. CI and p are about these very networks.",
         "Both empty, one empty: classes of cases, over all runs of the arm. One empty: Dice 0, HD95 the diagonal of "
         f"the image. Left out in every arm, because all masks are empty: {scores.left_out}; where only some arms "
         "predict something into an empty reference, the others get Dice 100 and HD95 0.",

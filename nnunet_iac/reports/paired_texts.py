@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from nnunet_iac.statistics.paired import Interval, PairedResult
+from nnunet_iac.statistics.verdict import Verdict
 
 
 def difference_text(result: PairedResult) -> str:
@@ -37,13 +38,35 @@ def p_text(value: float) -> str:
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
-def verdict_text(result: PairedResult) -> str:
-    """Return whether the arm is non-inferior, with the one-sided bound that decides it.
+def verdict_text(verdict: Verdict) -> str:
+    """Return whether the arm is non-inferior, with the end of an interval that decides it.
 
     Example:
-        >>> from nnunet_iac.statistics.paired import compare_with_control
-        >>> result, = compare_with_control([80, 81, 82], [[78.5, 79.5, 80.5]], margin=1, higher_is_better=True)
-        >>> verdict_text(result)
+        >>> verdict_text(Verdict(non_inferior=False, inside=False, worst=-1.5, trainings_counted=True))
         'no (-1.50)'
     """
-    return f"{'yes' if result.non_inferior else 'no'} ({result.bound:+.2f})"
+    return f"{yes_or_no(verdict.non_inferior)} ({verdict.worst:+.2f}){_caveat(verdict)}"
+
+
+def inside_text(verdict: Verdict) -> str:
+    """Return whether the difference is inside the margin on both sides.
+
+    Example:
+        >>> inside_text(Verdict(non_inferior=True, inside=True, worst=-0.1, trainings_counted=False))
+        'yes, trainings not counted'
+    """
+    return f"{yes_or_no(verdict.inside)}{_caveat(verdict)}"
+
+
+def yes_or_no(answer: bool) -> str:
+    """Return the word.
+
+    Example:
+        >>> yes_or_no(True)
+        'yes'
+    """
+    return "yes" if answer else "no"
+
+
+def _caveat(verdict: Verdict) -> str:
+    return "" if verdict.trainings_counted else ", trainings not counted"

@@ -1,4 +1,4 @@
-"""The papers' tables: every arm against the control, the pruned search against the full one, what the searches cost."""
+"""The papers' tables: every arm against the control, searched cells against random ones, what the searches cost."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from nnunet_iac.reports.comparison import Comparison, comparison_markdown, statistics_csv, values_csv
-from nnunet_iac.reports.paired_texts import difference_text, p_text, verdict_text
+import numpy as np
+
+from nnunet_iac.reports.comparison import Comparison, Row, comparison_markdown, statistics_csv, values_csv
+from nnunet_iac.reports.paired_texts import difference_text, interval_text, p_text, verdict_text, yes_or_no
 from nnunet_iac.reports.result import SearchResult
-from nnunet_iac.statistics.paired import PairedResult
-from nnunet_iac.statistics.patients import Metric
+from nnunet_iac.statistics.patients import METRICS
 
 Run = tuple[int, int]
 """Fold and seed."""
@@ -26,6 +27,8 @@ class Section:
         host: name.
         augmented: whether all its trainings and searches saw augmented batches.
         arms: all arms against the control; None while the control or all others are unfinished.
+        searched: the searches against random cells, which are the control here; None while random cells or both
+            searches are unfinished.
         pair: the pruned search against the full one, which is the control here; None while one is unfinished.
         absent: arms that are not in the table of arms, with the reason.
         full: how the full searches ended, by run; searches can be there before their training is.
@@ -35,6 +38,7 @@ class Section:
     host: str
     augmented: bool
     arms: Comparison | None
+    searched: Comparison | None
     pair: Comparison | None
     absent: Mapping[str, str]
     full: Mapping[Run, SearchResult]
@@ -44,6 +48,16 @@ class Section:
     def name(self) -> str:
         """In words."""
         return f"{self.host}, {'' if self.augmented else 'not '}augmented"
+
+    @property
+    def comparisons(self) -> tuple[tuple[str, Comparison], ...]:
+        """What is there, each with the words that name it."""
+        found = (
+            ("against the control", self.arms),
+            ("searched against random", self.searched),
+            ("pruned against full", self.pair),
+        )
+        return tuple((what, comparison) for what, comparison in found if comparison is not None)
 
     @property
     def both(self) -> tuple[Run, ...]:
@@ -66,15 +80,14 @@ def paper_markdown(sections: Sequence[Section], *, title: str, notes: Sequence[s
         f"# {title}",
         "## Dice and HD95 of every arm against the control without cells",
         *_blocks(sections, _arm_rows),
-        "## The pruned search against the full search",
+        "## Searched cells against random ones, and the pruned search against the full one",
         *_blocks(sections, _search_rows),
         "## How to read the tables",
         "\n".join(f"- {note}" for note in (*notes, *_READING)),
     ]
     for section in sections:
-        for what, comparison in (("against the control", section.arms), ("pruned against full", section.pair)):
-            if comparison is not None:
-                parts += [f"## Details: {section.name}, {what}", comparison_markdown(comparison).rstrip()]
+        for what, comparison in section.comparisons:
+            parts += [f"## Details: {section.name}, {what}", comparison_markdown(comparison).rstrip()]
     return "\n\n".join(parts) + "\n"
 
 
@@ -86,12 +99,11 @@ def comparisons_csv(sections: Sequence[Section], *, values: bool = False) -> str
     write: Callable[[Comparison], str] = values_csv if values else statistics_csv
     lines: list[str] = []
     for section in sections:
-        for comparison in (section.arms, section.pair):
-            if comparison is not None:
-                head, *body = write(comparison).splitlines()
-                key = f"{section.host},{_yes(section.augmented)},{comparison.scores.arms[0]}"
-                lines += [] if lines else [f"host,augmented,control,{head}"]
-                lines += [f"{key},{line}" for line in body]
+        for _, comparison in section.comparisons:
+            head, *body = write(comparison).splitlines()
+            key = f"{section.host},{yes_or_no(section.augmented)},{comparison.scores.arms[0]}"
+            lines += [] if lines else [f"host,augmented,control,{head}"]
+            lines += [f"{key},{line}" for line in body]
     return "".join(f"{line}\n" for line in lines)
 
 
@@ -108,7 +120,7 @@ def searches_csv(sections: Sequence[Section]) -> str:
                     section.full[run].seconds / found.seconds if arm != "full-search" and run in section.full else ""
                 )
                 cost = (found.status, found.epochs, found.seconds, found.decided_edges, found.edges, ratio)
-                writer.writerow((section.host, _yes(section.augmented), arm, *run, *cost))
+                writer.writerow((section.host, yes_or_no(section.augmented), arm, *run, *cost))
     return buffer.getvalue()
 
 
@@ -119,35 +131,56 @@ def _blocks(sections: Sequence[Section], rows: Callable[[Sequence[Section]], Ite
 
 
 def _arm_rows(sections: Sequence[Section]) -> Iterator[Sequence[str]]:
-    unit = next((c.unit for s in sections for c in (s.arms, s.pair) if c is not None), "mm")
-    difference = "difference [95 % CI]"
-    head = ["host", "arm", "runs", "Dice", difference, "p (Holm)"]
-    yield [*head, f"HD95 ({unit})", difference, "p (Holm)"]
+    unit = next((comparison.unit for section in sections for _, comparison in section.comparisons), "mm")
+    head = ["host", "arm", "runs"]
+    for name in ("Dice", f"HD95 ({unit})"):
+        head += [f"{name}, mean", "median", "difference [95 % CI]", "CI with runs", "p (Holm)"]
+    yield head
     for section in sections:
         if section.arms is not None:
-            rows = [section.arms.main_rows(metric) for metric in _METRICS]
-            for dice, hd95, of_arm in zip(*rows, section.arms.scores.run_means["dice"], strict=True):
-                cells = [cell for row in (dice, hd95) for cell in (f"{row.values.mean():.2f}", *_against(row.result))]
-                yield [section.host, dice.arm, str(len(of_arm)), *cells]
-        yield from ([section.host, arm, why, *[""] * 6] for arm, why in section.absent.items())
+            rows = [section.arms.main_rows(metric) for metric in METRICS]
+            for *of_metrics, of_arm in zip(*rows, section.arms.scores.run_means["dice"], strict=True):
+                cells = [cell for row in of_metrics for cell in _against(row)]
+                yield [section.host, of_metrics[0].arm, str(len(of_arm)), *cells]
+        yield from ([section.host, arm, why, *[""] * (len(head) - 3)] for arm, why in section.absent.items())
+
+
+def _against(row: Row) -> list[str]:
+    middle = [f"{row.values.mean():.2f}", f"{np.median(row.values):.2f}"]
+    if row.result is None:
+        return [*middle, "control", "", ""]
+    return [*middle, difference_text(row.result), interval_text(row.of_runs), p_text(row.result.holm)]
 
 
 def _search_rows(sections: Sequence[Section]) -> Iterator[Sequence[str]]:
-    head = ["host", "Dice difference [95 % CI]", "p", "non-inferior", "HD95 difference [95 % CI]"]
+    head = ["host", "pair"]
+    for name in ("Dice", "HD95"):
+        head += [f"{name} difference [95 % CI]", "median", "CI with runs", "p", "non-inferior"]
     costs = [f"{what}, {arm}" for what in ("epochs", "edges decided", "seconds") for arm in ("full", "pruned")]
-    yield [*head, "p", "non-inferior", *costs, "seconds full / pruned"]
+    yield [*head, *costs, "seconds full / pruned"]
     for section in sections:
-        if section.pair is None and not section.both:
-            continue
-        cells = [cell for metric in _METRICS for cell in _pruned_against_full(section.pair, metric)]
-        yield [section.host, *cells, *_costs(section)]
+        if section.searched is not None:
+            yield from ([section.host, *cells, *[""] * 7] for cells in _pairs(section.searched))
+        if section.pair is not None:
+            yield from ([section.host, *cells, *_costs(section)] for cells in _pairs(section.pair))
+        elif section.both:
+            yield [section.host, "pruned-search minus full-search", "not finished", *[""] * 9, *_costs(section)]
 
 
-def _pruned_against_full(pair: Comparison | None, metric: Metric) -> list[str]:
-    result = None if pair is None else pair.main_rows(metric)[1].result
-    if result is None:
-        return ["not finished", "", ""]
-    return [difference_text(result), p_text(result.p_value), f"{verdict_text(result)}, margin {result.margin:g}"]
+def _pairs(comparison: Comparison) -> Iterator[list[str]]:
+    """Give the cells of every arm minus the control."""
+    control, *_ = comparison.scores.arms
+    for of_metrics in zip(*(comparison.main_rows(metric)[1:] for metric in METRICS), strict=True):
+        cells = [cell for row in of_metrics for cell in _difference(row)]
+        yield [f"{of_metrics[0].arm} minus {control}", *cells]
+
+
+def _difference(row: Row) -> list[str]:
+    if row.result is None or row.verdict is None:
+        return [""] * 5
+    verdict = f"{verdict_text(row.verdict)}, margin {row.result.margin:g}"
+    middle = (f"{np.median(row.differences):+.2f}", interval_text(row.of_runs))
+    return [difference_text(row.result), *middle, p_text(row.result.p_value), verdict]
 
 
 def _costs(section: Section) -> list[str]:
@@ -160,25 +193,18 @@ def _costs(section: Section) -> list[str]:
     return [*epochs, *edges, *seconds, f"{section.ratio:.1f}"]
 
 
-def _against(result: PairedResult | None) -> list[str]:
-    return ["control", ""] if result is None else [difference_text(result), p_text(result.holm)]
-
-
-def _yes(answer: bool) -> str:
-    return "yes" if answer else "no"
-
-
 def _table(rows: Iterator[Sequence[str]]) -> str:
     head, *body = rows
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *body))
 
 
-_METRICS: tuple[Metric, Metric] = ("dice", "hd95")
-
 _READING = (
     "Dice in points; means over patients of the mean over classes, a patient's value is the mean over its cases and "
     "the arm's runs (one run: all folds of one seed). Differences are paired by patient; how they are tested, and what "
-    "the intervals leave out, is said under the tables of details.",
+    "the intervals leave out, is said under the tables of details. Median: over patients, of their values or of their "
+    "differences. The CI with runs has the scatter of trainings in it; with one run of an arm there is none.",
+    "Non-inferior: neither CI reaches the margin on the bad side; the end in brackets decides. The p-values of pairs "
+    "are not corrected; searched minus random is the question of the search itself.",
     "With and without nnU-Net's augmentation means the whole run: host, search and training with cells. The two blocks "
     "share no training; each has a control and searches of its own, and nothing is tested across them. Without "
     "augmentation prediction mirrors nothing, as after nnU-Net's own training without it.",

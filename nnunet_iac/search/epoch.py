@@ -14,7 +14,13 @@ from nnunet_iac.search import ranks
 from nnunet_iac.search.bilevel import Batch, Loss, Precision, architecture_step, weight_step
 from nnunet_iac.search.plan import SearchPlan
 from nnunet_iac.search.run import Run
-from nnunet_iac.search.smoothing import adversarial_perturbation, beta_decay, perturbation_size, random_perturbation
+from nnunet_iac.search.smoothing import (
+    adversarial_perturbation,
+    beta_decay,
+    evaluating,
+    perturbation_size,
+    random_perturbation,
+)
 from nnunet_iac.search.stability import chance_gap, update
 from nnunet_iac.search.trace import EpochRecord, epoch_record
 
@@ -47,7 +53,7 @@ def run_epoch(
     for group in run.architecture.param_groups:
         group["lr"] = plan.architecture_lr * (plan.easing if eased else 1.0)
     run.network.train()
-    run.cells.auxiliary_skip = 1 - run.epoch / plan.epochs if plan.auxiliary_skip else 0.0
+    run.cells.auxiliary_skip = plan.auxiliary_skip_at(run.epoch)
     weight_losses, architecture_losses = [], []
     for _ in range(plan.iterations):
         weight_batch, architecture_batch = (next(s) for s in streams)
@@ -109,7 +115,8 @@ def _weight_step(run: Run, loss: Loss, batch: Batch, plan: SearchPlan, precision
             # Neither the sign of its gradient nor a comparison depends on the scale, but float16 does.
             return value if precision.scaler is None else precision.scaler.scale(value)
 
-        perturbed = adversarial_perturbation(clean, mask, size, loss_at)
+        with evaluating(run.network):
+            perturbed = adversarial_perturbation(clean, mask, size, loss_at)
     with architecture.using(perturbed):
         return weight_step(run.network, loss, batch, run.weights, precision)
 

@@ -40,7 +40,8 @@ class SearchPlan:
         beta_decay: weight of ``mean_e logsumexp(alpha_e)`` in the architecture's loss at the end of the budget; it
             grows linearly from 0. Source: beta-DARTS (there 25). Gradients of alpha in a good host are about 1e-5, so
             that weights which balance them are small.
-        auxiliary_skip: add ``(1 - epoch / epochs) * x`` to every edge besides its mixture (DARTS-).
+        auxiliary_skip: add ``(1 - epoch / epochs) * x`` to every edge besides its mixture (DARTS-). A search that
+            prunes may end before this is 0, which DARTS- does not foresee; log and result then say how much was left.
         max_skips: largest number of ``skip_connect`` in a cell of the genotype (P-DARTS), None for any.
         easing: factor of the architecture's learning rate in the first ``easing_epochs`` epochs after the warm-up, for
             logits that start from another search. Nothing is pruned in them: an edge that moves slowly is not one that
@@ -122,6 +123,15 @@ class SearchPlan:
     def is_eased(self, epoch: int) -> bool:
         """Whether the architecture learns slowly in this epoch, counted from 0."""
         return self.easing < 1 and 0 <= epoch - self.warmup_epochs < self.easing_epochs
+
+    def auxiliary_skip_at(self, epoch: int) -> float:
+        """Return the weight of the auxiliary skip in this epoch, counted from 0; 0 where there is none.
+
+        Example:
+            >>> SearchPlan(auxiliary_skip=True).auxiliary_skip_at(80), SearchPlan().auxiliary_skip_at(80)
+            (0.6, 0.0)
+        """
+        return 1 - epoch / self.epochs if self.auxiliary_skip else 0.0
 
     @property
     def rule(self) -> StabilityRule:

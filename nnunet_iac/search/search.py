@@ -121,6 +121,8 @@ def run_search(
         return _with_dice(run_epoch(run, loss, streams, plan, precision), dice)
 
     _run_epochs(run, run_one, files, log)
+    if left := _auxiliary_skip_left(run, plan):
+        log(f"search: WARNING: {left}")
     if plan.select == "weights":
         return _result(run, plan, None)
     log(f"search: selects by removal on {plan.select_batches} batches")
@@ -267,7 +269,7 @@ def _result(run: Run, plan: SearchPlan, removal: Removal | None) -> SearchResult
             **origin,
         },
     )
-    message = _message(run, plan, edges - decided)
+    message = " ".join(filter(None, [_message(run, plan, edges - decided), _auxiliary_skip_left(run, plan)]))
     seconds = run.seconds
     if removal is not None:
         message, seconds = f"{message} {_selected(removal)}", seconds + removal.seconds
@@ -284,6 +286,18 @@ def _message(run: Run, plan: SearchPlan, undecided: int) -> str:
         f"The search ended undecided: {undecided} of {edges} edges had no operation clearly ahead after "
         f"{run.epoch} of {plan.epochs} epochs{why}. The genotype is {best}, not a finding: "
         "compare it with random cells before you rely on it, or search with more search.iterations."
+    )
+
+
+def _auxiliary_skip_left(run: Run, plan: SearchPlan) -> str:
+    """Return in words that the search ended before its auxiliary skip was gone; nothing if it is, or there is none."""
+    left = plan.auxiliary_skip_at(run.epoch)
+    if left == 0:
+        return ""
+    return (
+        f"The auxiliary skip (search.auxiliary_skip) did not fade out: {left:.2f} of it was left when the search ended "
+        f"after {run.epoch} of {plan.epochs} epochs. The operations were weighed beside a connection that the found "
+        "cells do not have; with search.prune=false the search goes on until it is gone."
     )
 
 

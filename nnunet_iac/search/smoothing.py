@@ -10,10 +10,12 @@ finds the weights that a single rank with the whole batch would.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 import torch
+from torch import nn
 
 from nnunet_iac.search import ranks
 
@@ -73,6 +75,8 @@ def adversarial_perturbation(
 ) -> torch.Tensor:
     """Return the weights within ``size`` of ``p`` that raise the loss most (SDARTS-ADV), or ``p`` if none does.
 
+    The network is to be attacked in evaluation mode; see :func:`evaluating`.
+
     Projected gradient ascent in the largest norm: a random start, then ``steps`` steps of ``2 * size / steps`` along
     the sign of the gradient, clipped to the box around ``p`` and put back onto the simplex.
 
@@ -96,6 +100,30 @@ def adversarial_perturbation(
     with torch.no_grad():
         after = ranks.mean(loss(attacked))
     return attacked if after >= before else clean
+
+
+@contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """Put a network into evaluation mode for a while, then every module back into the mode it had (SmoothDARTS).
+
+    The forwards of an attack are no training: they must not move running statistics, and dropout would make the loss
+    of two perturbations differ by chance.
+
+    Example:
+        >>> norm = nn.BatchNorm1d(2)
+        >>> with evaluating(norm):
+        ...     norm.training
+        False
+        >>> norm.training
+        True
+    """
+    training = [module for module in network.modules() if module.training]
+    network.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
 
 
 def beta_decay(alpha: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

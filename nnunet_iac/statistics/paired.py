@@ -1,14 +1,14 @@
-"""Paired statistics of several arms against a control: bootstrap intervals, Wilcoxon, Holm, non-inferiority.
+"""Paired statistics of several arms against a control: bootstrap intervals, Wilcoxon, Holm.
 
 The unit is the patient: every arm has one value for each of the same P patients, and everything is computed from the
 P differences ``arm - control``. Tests and intervals are scipy's; Holm's step-down correction, which scipy does not
-have, is in :mod:`nnunet_iac.multiple_testing`.
+have, is in :mod:`nnunet_iac.multiple_testing`. Whether a difference is small enough is said by
+:mod:`nnunet_iac.statistics.verdict`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,7 +17,7 @@ from scipy.stats import bootstrap, wilcoxon
 from nnunet_iac.multiple_testing import holm
 
 CONFIDENCE = 0.95
-"""Level of the two-sided interval and of the one-sided bound."""
+"""Level of the two-sided intervals."""
 
 RESAMPLES = 9999
 """Bootstrap samples of one interval."""
@@ -28,12 +28,10 @@ FEW = 20
 RESOLUTION = 1e-9
 """Differences closer than this to each other are the same: the rounding error of means, not a finding."""
 
-Sides = Literal["two-sided", "greater", "less"]
-
 
 @dataclass(frozen=True)
 class Interval:
-    """An interval with both ends; one-sided ones end at plus or minus infinity."""
+    """An interval with both ends."""
 
     low: float
     high: float
@@ -49,9 +47,8 @@ class PairedResult:
         interval: two-sided 95 % bootstrap interval of that mean.
         p_value: two-sided Wilcoxon signed-rank test.
         holm: the same p-value, corrected for the number of arms.
-        bound: one-sided 95 % bound of the mean on the bad side (lower where higher values are better, else upper).
         margin: the largest loss that would not matter.
-        non_inferior: whether the bound is better than that loss.
+        higher_is_better: True for Dice, False for a distance.
     """
 
     patients: int
@@ -59,18 +56,14 @@ class PairedResult:
     interval: Interval
     p_value: float
     holm: float
-    bound: float
     margin: float
-    non_inferior: bool
+    higher_is_better: bool
 
 
 def compare_with_control(
     control: ArrayLike, others: ArrayLike, *, margin: float, higher_is_better: bool, seed: int = 0
 ) -> tuple[PairedResult, ...]:
     """Compare arms with a control, patient by patient.
-
-    Non-inferiority, with the mean difference ``d`` and its one-sided 95 % bootstrap bound: ``lower(d) > -margin``
-    where higher is better, ``upper(d) < margin`` where lower is better. It is not corrected for the number of arms.
 
     Args:
         control: ``(P,)``, a value of each patient.
@@ -85,8 +78,8 @@ def compare_with_control(
 
     Example:
         >>> (same,) = compare_with_control([80, 90, 85], [[80, 90, 85]], margin=1, higher_is_better=True)
-        >>> same.difference, same.interval, same.p_value, same.non_inferior
-        (0.0, Interval(low=0.0, high=0.0), 1.0, True)
+        >>> same.difference, same.interval, same.p_value
+        (0.0, Interval(low=0.0, high=0.0), 1.0)
     """
     if not (np.isfinite(margin) and margin > 0):
         raise ValueError(
@@ -94,35 +87,27 @@ def compare_with_control(
         )
     differences = _differences(control, others)
     p_values = [signed_rank(row) for row in differences]
-    bad_side: Sides = "greater" if higher_is_better else "less"
-    results = []
-    for row, p_value, corrected in zip(differences, p_values, holm(p_values), strict=True):
-        one_sided = mean_interval(row, sides=bad_side, seed=seed)
-        bound = one_sided.low if higher_is_better else one_sided.high
-        results.append(
-            PairedResult(
-                patients=len(row),
-                difference=float(row.mean()),
-                interval=mean_interval(row, seed=seed),
-                p_value=p_value,
-                holm=corrected,
-                bound=bound,
-                margin=margin,
-                non_inferior=bound > -margin if higher_is_better else bound < margin,
-            )
+    return tuple(
+        PairedResult(
+            patients=len(row),
+            difference=float(row.mean()),
+            interval=mean_interval(row, seed=seed),
+            p_value=p_value,
+            holm=corrected,
+            margin=margin,
+            higher_is_better=higher_is_better,
         )
-    return tuple(results)
+        for row, p_value, corrected in zip(differences, p_values, holm(p_values), strict=True)
+    )
 
 
-def mean_interval(differences: ArrayLike, *, sides: Sides = "two-sided", seed: int = 0) -> Interval:
-    """Return the BCa bootstrap interval (Efron 1987) of the mean of differences ``(P,)``.
+def mean_interval(differences: ArrayLike, *, seed: int = 0) -> Interval:
+    """Return the two-sided 95 % BCa bootstrap interval (Efron 1987) of the mean of differences ``(P,)``.
 
-    ``"greater"`` gives ``[low, inf]`` and ``"less"`` ``[-inf, high]``, each with the whole 5 % on one side. If all
-    differences are the same there is nothing to resample: that value is both ends.
+    If all differences are the same there is nothing to resample: that value is both ends.
 
     With few patients the interval is too narrow, as bootstrap intervals are. Of 2,000 samples of normal differences
-    the two-sided one covered the true mean in 0.79 (P = 4), 0.89 (10), 0.93 (20) and 0.94 (40), the one-sided one in
-    0.86, 0.92, 0.94 and 0.94 (999 resamples).
+    it covered the true mean in 0.79 (P = 4), 0.89 (10), 0.93 (20) and 0.94 (40), with 999 resamples.
 
     Raises:
         ValueError: for less than two values or values that are not finite.
@@ -131,25 +116,22 @@ def mean_interval(differences: ArrayLike, *, sides: Sides = "two-sided", seed: i
         >>> interval = mean_interval([1, 2, 3, 4])
         >>> 1 <= interval.low < 2.5 < interval.high <= 4
         True
-        >>> mean_interval([2, 2, 2], sides="greater")
-        Interval(low=2.0, high=inf)
+        >>> mean_interval([2, 2, 2])
+        Interval(low=2.0, high=2.0)
     """
     values = _checked(differences)
     if np.ptp(values) <= RESOLUTION:
-        low = high = float(values.mean())
-    else:
-        found = bootstrap(
-            (values,),
-            np.mean,
-            n_resamples=RESAMPLES,
-            confidence_level=CONFIDENCE,
-            alternative=sides,
-            method="BCa",
-            random_state=np.random.default_rng(seed),
-            batch=max(1, 10**7 // len(values)),
-        ).confidence_interval
-        low, high = float(found.low), float(found.high)
-    return Interval(-np.inf if sides == "less" else low, np.inf if sides == "greater" else high)
+        return Interval(float(values.mean()), float(values.mean()))
+    found = bootstrap(
+        (values,),
+        np.mean,
+        n_resamples=RESAMPLES,
+        confidence_level=CONFIDENCE,
+        method="BCa",
+        random_state=np.random.default_rng(seed),
+        batch=max(1, 10**7 // len(values)),
+    ).confidence_interval
+    return Interval(float(found.low), float(found.high))
 
 
 def signed_rank(differences: ArrayLike) -> float:

@@ -49,6 +49,8 @@ class PatientScores:
             counts in none of the patient's cases; that is the same in every arm.
         cases: ``(P, K + 1)``, in how many of the patient's cases the class counts; last column: any class.
         run_means: of each metric, for each arm the mean over patients of the mean over classes of each of its runs.
+        class_run_means: of each metric, for each arm ``(S, K)``, the mean over patients of each of its runs; NaN for a
+            class that no patient has.
         both_empty: for each arm, cases x classes (over all runs) where reference and prediction are empty.
         one_empty: the same where exactly one of both is empty.
         left_out: cases x classes that count in no arm, because all are empty.
@@ -60,6 +62,7 @@ class PatientScores:
     values: Mapping[Metric, NDArray[np.float64]]
     cases: NDArray[np.int64]
     run_means: Mapping[Metric, tuple[tuple[float, ...], ...]]
+    class_run_means: Mapping[Metric, tuple[NDArray[np.float64], ...]]
     both_empty: tuple[int, ...]
     one_empty: tuple[int, ...]
     left_out: int
@@ -69,6 +72,12 @@ class PatientScores:
         table = self.values[metric]
         column = mean_over_classes(table) if structure is None else table[:, :, structure]
         return column[:, np.isfinite(column).all(axis=0)]
+
+    def means_of_runs(self, metric: Metric, structure: int | None = None) -> tuple[tuple[float, ...], ...]:
+        """Return for each arm the mean over patients of each of its runs, of a class or of the mean over classes."""
+        if structure is None:
+            return self.run_means[metric]
+        return tuple(tuple(table[:, structure].tolist()) for table in self.class_run_means[metric])
 
 
 def patient_scores(
@@ -109,6 +118,10 @@ def patient_scores(
         values={metric: np.stack([table.mean(axis=0) for table in of_arm]) for metric, of_arm in tables.items()},
         cases=np.stack([columns[owner == index].sum(axis=0) for index in range(len(patients))]),
         run_means={metric: tuple(map(_run_means, of_arm)) for metric, of_arm in tables.items()},
+        class_run_means={
+            metric: tuple(mean_over_classes(np.moveaxis(table, 1, -1)) for table in of_arm)
+            for metric, of_arm in tables.items()
+        },
         both_empty=tuple(_count(of_arm, ("both",)) for of_arm in runs.values()),
         one_empty=tuple(_count(of_arm, ("prediction", "reference")) for of_arm in runs.values()),
         left_out=int((~counted).sum()),

@@ -65,7 +65,7 @@ def test_a_model_against_itself_is_the_same(dataset: Folders, capsys: pytest.Cap
         "one run",
         "1.000",
         "1.000",
-        "yes (+0.00)",
+        "yes (+0.00), trainings not counted",
     ]
 
 
@@ -95,6 +95,20 @@ def test_seeds_joined_by_commas_are_one_arm(dataset: Folders, capsys: pytest.Cap
     text = capsys.readouterr().out
     assert line_of(text, "cells", "**HD95")[2] == "3.00"
     assert "- cells: 2 runs, Dice / HD95" in text
+
+
+def test_two_seeds_of_both_arms_are_counted_in_the_verdict_and_named_once(
+    dataset: Folders, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, *seeds = (write_model(dataset, trainer, shift) for trainer, shift in (("A", 1), ("B", 0), ("C", 2)))
+
+    # By patient the arms do not differ much; the second arm's seeds are a voxel (2 mm) better and a voxel worse.
+    assert run(f"{first},{first}", f"{seeds[0]},{seeds[1]}", "--margin", 20, "--margin-hd95", 5) == 0
+
+    text = capsys.readouterr().out
+    difference, with_runs, _, _, verdict = line_of(text, "B", "**HD95")[4:9]
+    assert difference == "+0.00 [+0.00, +0.00]" and with_runs.startswith("[-") and verdict.startswith("no (+")
+    assert "not counted" not in line_of(text, "B", "**HD95")[8] and "- B: 2 runs, Dice / HD95" in text
 
 
 def test_regions_and_lost_structures_are_counted(dataset: Folders, capsys: pytest.CaptureFixture[str]) -> None:
@@ -144,17 +158,31 @@ def test_plain_folders_are_compared_with_given_references(
 def test_the_margins_are_separate(dataset: Folders, capsys: pytest.CaptureFixture[str]) -> None:
     folds = [write_model(dataset, trainer, shift) for shift, trainer in enumerate(("A", "B"))]
 
-    assert run(*folds, "--margin", 0.5, "--margin-hd95", 2.5) == 0
+    assert run(*folds, "--margin", 0.7, "--margin-hd95", 2.5) == 0
 
     text = capsys.readouterr().out
-    assert line_of(text, "B", "**HD95")[8] == "yes (+2.00)" and "non-inferior by 0.5" in text
+    assert line_of(text, "B", "**HD95")[8] == "yes (+2.00), trainings not counted"
+    assert "non-inferior by 0.7" in text and "non-inferior by 2.5" in text
+
+
+def test_half_a_point_and_a_millimetre_do_not_matter_unless_told_otherwise(
+    dataset: Folders, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fold = write_model(dataset, "A")
+
+    for words, margins in (((), (0.5, 1)), (("--margin", 2), (2, 1)), (("--margin-hd95", 3), (0.5, 3))):
+        assert run(fold, fold, *words) == 0
+        text = capsys.readouterr().out
+        dice, hd95 = text.index("**Dice"), text.index("**HD95")
+        assert f"non-inferior by {margins[0]:g} (" in text[dice:hd95]
+        assert f"non-inferior by {margins[1]:g} (" in text[hd95:]
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--margin", "0"], "--margin: expected positive numbers"),
-        (["--margin-hd95", "nan"], "--margin: expected positive numbers"),
+        (["--margin", "0"], "--margin: expected a positive number"),
+        (["--margin-hd95", "nan"], "--margin-hd95: expected a positive number"),
         (["-np", "0"], "-np: expected at least one process"),
         (["--names", "a"], "--names: expected 2 different names"),
         (["-o", __file__], "--output: expected a folder"),

@@ -72,7 +72,7 @@ def test_absent_and_empty_folders_are_named(tmp_path: Path) -> None:
         (("nnUNetTrainer__a__2d", "nnUNetTrainer__b__2d"), ["nnUNetTrainer__a__2d", "nnUNetTrainer__b__2d"]),
         (("host/masks", "cells/masks"), ["{base}/host/masks", "{base}/cells/masks"]),
         (("masks", "masks"), ["masks (1)", "masks (2)"]),
-        (("host", "cells0,cells1"), ["host", "cells0, 2 runs"]),
+        (("host", "cells0,cells1"), ["host", "cells0"]),
         (("host", "a,b"), ["host", "a,b"]),
     ],
 )

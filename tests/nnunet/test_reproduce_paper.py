@@ -20,6 +20,7 @@ from tiny_dataset import command, environment, write_raw
 SCRIPT = REPOSITORY / "scripts" / "reproduce_paper.py"
 SHIFTS = {
     "nnUNetTrainerIACIdentity": 2,
+    "nnUNetTrainerIACRandom": 4,
     "nnUNetTrainerAttentionSkips": 3,
     "nnUNetTrainerIACFullSearch": 0,
     "nnUNetTrainerIAC": 1,
@@ -113,10 +114,25 @@ def test_the_tables_hold_the_arms_with_their_distances(ready: Folders) -> None:
         found = table("## Dice and HD95", block)
         assert [row[1:3] for row in found] == [[arm, "2"] for arm in ARMS]
         # Shifts of 2, 3, 0 and 1 voxels of 2 mm.
-        assert [row[6] for row in found] == ["4.00", "6.00", "0.00", "2.00"]
-        assert found[0][4] == "control" and found[1][7] == "+2.00 [+2.00, +2.00]"
-        pair = table("## The pruned search", block)
-        assert [(row[4], row[-1]) for row in pair] == [("+2.00 [+2.00, +2.00]", "16.0")]
+        assert [row[8] for row in found] == ["4.00", "6.00", "0.00", "2.00"]
+        assert found[0][5] == "control" and found[1][10] == "+2.00 [+2.00, +2.00]"
+        assert found[1][11] == "[+2.00, +2.00]"  # two seeds, the same masks
+        pair = table("## Searched cells", block)
+        assert [(row[7], row[-1]) for row in pair] == [("+2.00 [+2.00, +2.00]", "16.0")]
+
+
+def test_searched_cells_are_compared_with_random_ones(ready: Folders) -> None:
+    arms = ["random", "full-search", "pruned-search"]
+    assert reproduce("--seeds", "0", "--augmentation", "on", arms=arms) == 0
+
+    found = table("## Searched cells")
+    # Shifts of 4, 0 and 1 voxels of 2 mm.
+    assert [(row[1], row[7]) for row in found] == [
+        ("full-search minus random", "-8.00 [-8.00, -8.00]"),
+        ("pruned-search minus random", "-6.00 [-6.00, -6.00]"),
+        ("pruned-search minus full-search", "+2.00 [+2.00, +2.00]"),
+    ]
+    assert {row[9] for row in found} == {"one run"} and "trainings not counted" in found[-1][11]
 
 
 def test_each_block_is_compared_with_its_own_control(ready: Folders) -> None:
@@ -128,8 +144,8 @@ def test_each_block_is_compared_with_its_own_control(ready: Folders) -> None:
     assert reproduce("--seeds", "0", arms=["identity", "attention"]) == 0
 
     blocks = [table("## Dice and HD95", f"### {word} augmentation") for word in ("With", "Without")]
-    assert [[row[6] for row in rows] for rows in blocks] == [["4.00", "6.00"], ["0.00", "6.00"]]
-    assert [rows[1][7][:5] for rows in blocks] == ["+2.00", "+6.00"]
+    assert [[row[8] for row in rows] for rows in blocks] == [["4.00", "6.00"], ["0.00", "6.00"]]
+    assert [rows[1][10][:5] for rows in blocks] == ["+2.00", "+6.00"]
 
 
 def test_the_csv_files_hold_every_patient_and_every_search(ready: Folders) -> None:
@@ -184,7 +200,21 @@ def test_printed_lines_name_the_trainers(ready: Folders, capsys: pytest.CaptureF
     assert (Path(assigned.partition("=")[2]) / "nnUNetTrainerIACIdentity.py").is_file()
 
 
-def test_an_unfinished_matrix_without_a_control_says_what_is_done(
+def test_arms_without_a_control_are_told_so_early_and_in_the_table(
+    ready: Folders, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("--seeds", "0", "--augmentation", "on")
+    assert reproduce(*words, "--print", arms=["attention"]) == 0
+    assert "no control: add identity" in capsys.readouterr().err
+
+    assert reproduce(*words, arms=["attention"]) == 0
+
+    assert [row[1:3] for row in table("## Dice and HD95")] == [["attention", "2 of 2 done; no control: add identity"]]
+    assert reproduce(*words, arms=["identity"]) == 0
+    assert table("## Dice and HD95")[0][2] == "2 of 2 done; no other arm is finished"
+
+
+def test_an_unfinished_control_is_named_as_what_the_others_wait_for(
     ready: Folders, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FAIL", "nnUNetTrainerIACIdentity")
@@ -192,8 +222,9 @@ def test_an_unfinished_matrix_without_a_control_says_what_is_done(
     assert reproduce("--seeds", "0", "--augmentation", "on") == 1
 
     rows = table("## Dice and HD95")
-    assert [row[1:3] for row in rows] == [[arm, f"{0 if arm == 'identity' else 2} of 2 done"] for arm in ARMS]
-    assert len(table("## The pruned search")) == 1
+    waits = "2 of 2 done; the control, identity, is not finished"
+    assert [row[1:3] for row in rows] == [[arm, "0 of 2 done" if arm == "identity" else waits] for arm in ARMS]
+    assert len(table("## Searched cells")) == 1
 
 
 def test_another_budget_under_the_same_tag_is_refused(ready: Folders) -> None:
@@ -244,7 +275,7 @@ def test_from_raw_data_to_tables_with_all_arms_of_a_residual_host(tmp_path: Path
 
     assert done.returncode == 0, done.stderr[-6000:]
     assert "14 trainings, 14 to do" in done.stdout
-    blocks = done.stdout.partition("## The pruned search")[0].split("### ")[1:]
+    blocks = done.stdout.partition("## Searched cells")[0].split("### ")[1:]
     for block in blocks:
         rows = [row.split(" | ") for row in block.splitlines() if row.startswith("| residual-M | ")]
         by_arm = {row[1]: row[3] for row in rows if row[2] == "1"}

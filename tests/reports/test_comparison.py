@@ -84,7 +84,7 @@ def test_the_better_arm_is_found_and_the_same_one_does_not_differ() -> None:
     for metric, gain in (("dice", 3.0), ("hd95", -2.0)):
         control, better, same = standard().main_rows(metric)
         assert control.result is None and better.result and same.result
-        assert better.result.difference == pytest.approx(gain) and better.result.non_inferior
+        assert better.result.difference == pytest.approx(gain) and better.verdict and better.verdict.non_inferior
         assert same.result.difference == 0 and same.result.p_value == 1
 
 
@@ -92,8 +92,8 @@ def test_the_table_shows_both_metrics_with_the_control_first() -> None:
     text = comparison_markdown(replace(standard(), notes=("a note",)))
 
     assert "**Dice (points, 0 to 100), mean of classes, 12 patients**" in text and "**HD95 (mm)" in text
-    assert "+3.00 [+3.00, +3.00] | one run | < 0.001 | < 0.001 | yes (+3.00)" in text
-    assert "+0.00 [+0.00, +0.00] | one run | 1.000 | 1.000 | yes (+0.00)" in text
+    assert "+3.00 [+3.00, +3.00] | one run | < 0.001 | < 0.001 | yes (+3.00), trainings not counted |" in text
+    assert "+0.00 [+0.00, +0.00] | one run | 1.000 | 1.000 | yes (+0.00), trainings not counted |" in text
     assert "same \\| again" in text and "- a note\n" in text and "nan" not in text
     lines = [line for line in text.splitlines() if line.startswith("|")]
     assert {line.replace("\\|", "").count("|") for line in lines} == {11} and lines[2].startswith("| host |")
@@ -109,8 +109,32 @@ def test_seeds_are_listed_and_their_scatter_is_in_an_interval_of_its_own() -> No
     assert control.of_runs is None and cells.of_runs == run_interval(cells.differences, runs[0], runs[1])
     assert f"| {interval_text(cells.of_runs)} |" in text
     written = [row for row in rows_of(statistics_csv(comparison)) if row["runs_ci_low"]]
-    assert {(row["class"], row["arm"]) for row in written} == {(MEAN, arm) for arm in comparison.scores.arms[1:]}
+    arms, classes = comparison.scores.arms[1:], (MEAN, "ring", "core")
+    assert {(row["class"], row["arm"]) for row in written} == {(name, arm) for name in classes for arm in arms}
+    assert {row["trainings_counted"] for row in written} == {"yes"}
     assert "runs, Dice" not in comparison_markdown(standard())
+
+
+def test_what_differs_less_than_its_runs_scatter_is_not_called_non_inferior() -> None:
+    found = scores(runs=2, all_arms=True)
+    shifted = {metric: tuple(np.array(of_arm) for of_arm in means) for metric, means in found.run_means.items()}
+    # The third arm is the control again; now its two runs lie 3 points, and 3 mm, on either side of it.
+    means = {metric: (*found.run_means[metric][:2], tuple(of_arms[2] + [-3, 3])) for metric, of_arms in shifted.items()}
+
+    row = compared(replace(found, run_means=means)).main_rows("dice")[2]
+
+    assert row.result is not None and row.verdict is not None and row.result.interval.low == 0
+    assert not row.verdict.non_inferior and row.verdict.trainings_counted
+    assert f"no ({row.of_runs.low:+.2f}) |" in comparison_markdown(compared(replace(found, run_means=means)))
+
+
+def test_the_interval_with_runs_of_a_class_is_that_of_its_own_means() -> None:
+    comparison = compared(scores(runs=3, all_arms=True))
+    row = next(r for r in comparison.rows if (r.metric, r.structure, r.arm) == ("dice", "core", "cells"))
+    means = [of_arm[:, 1].tolist() for of_arm in comparison.scores.class_run_means["dice"]]
+
+    assert row.of_runs == run_interval(row.differences, means[0], means[1])
+    assert np.mean(means[1]) == pytest.approx(row.values.mean())
 
 
 def test_few_patients_are_warned_about() -> None:

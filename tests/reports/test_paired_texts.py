@@ -1,19 +1,17 @@
-"""A paired result in words: signs, decimals, the smallest p-value, and the verdict of the bound."""
+"""A paired result in words: signs, decimals, the smallest p-value, and the verdict."""
 
 from __future__ import annotations
 
 import pytest
 
-from nnunet_iac.reports.paired_texts import difference_text, p_text, verdict_text
+from nnunet_iac.reports.paired_texts import difference_text, inside_text, p_text, verdict_text
 from nnunet_iac.statistics.paired import Interval, PairedResult
-
-
-def result(*, bound: float = -0.4, non_inferior: bool = True) -> PairedResult:
-    return PairedResult(9, 0.126, Interval(-0.34, 1.0), 0.2, 0.4, bound, 0.5, non_inferior)
+from nnunet_iac.statistics.verdict import Verdict
 
 
 def test_a_difference_has_its_interval_and_signs_everywhere() -> None:
-    assert difference_text(result()) == "+0.13 [-0.34, +1.00]"
+    found = PairedResult(9, 0.126, Interval(-0.34, 1.0), 0.2, 0.4, 0.5, higher_is_better=True)
+    assert difference_text(found) == "+0.13 [-0.34, +1.00]"
 
 
 @pytest.mark.parametrize(
@@ -24,8 +22,12 @@ def test_a_p_value_that_three_decimals_cannot_show_is_called_smaller(value: floa
 
 
 @pytest.mark.parametrize(
-    ("found", "text"),
-    [(result(), "yes (-0.40)"), (result(bound=0.7, non_inferior=False), "no (+0.70)")],
+    ("found", "text", "inside"),
+    [
+        (Verdict(True, True, -0.4, True), "yes (-0.40)", "yes"),
+        (Verdict(True, False, -0.4, True), "yes (-0.40)", "no"),
+        (Verdict(False, False, 0.7, False), "no (+0.70), trainings not counted", "no, trainings not counted"),
+    ],
 )
-def test_a_verdict_shows_the_bound_and_is_not_derived_from_its_sign(found: PairedResult, text: str) -> None:
-    assert verdict_text(found) == text
+def test_a_verdict_shows_the_end_that_decides_and_what_was_not_counted(found: Verdict, text: str, inside: str) -> None:
+    assert (verdict_text(found), inside_text(found)) == (text, inside)

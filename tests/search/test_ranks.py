@@ -7,14 +7,16 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from tiny_searches import CPU, lines, no_signal, signal, tiny_network
 
-from nnunet_iac.cells.architecture import ArchitectureParameters
+from nnunet_iac.cells.architecture import ArchitectureParameters, architecture_parameters, weight_parameters
 from nnunet_iac.cells.genotype import OPERATIONS
 from nnunet_iac.search import ranks
+from nnunet_iac.search.bilevel import Precision, architecture_step, weight_step
 from nnunet_iac.search.plan import SearchPlan
 from nnunet_iac.search.search import run_search
 
@@ -37,6 +39,8 @@ PRUNING = SearchPlan(epochs=25, iterations=6, warmup_epochs=1, drift=0.4, tau=0.
 """Prunes where one operation is rewarded, and ends by itself."""
 MASK = "cells.architecture.mask"
 SKIP = OPERATIONS.index("skip_connect")
+HALF_STEPS = "half-steps"
+"""Not a search, but one half-step of each kind."""
 
 
 def halves(stream: int, rank: int, count: int):
@@ -84,16 +88,48 @@ def disagreement(architecture: ArchitectureParameters, said: list[str]) -> tuple
     return torch.full(architecture.alpha.shape, 1e6, dtype=torch.float64), log
 
 
+def half_steps(rank: int, count: int) -> dict[bool, dict[str, torch.Tensor]]:
+    """Gradients of all parameters under nnU-Net's loss, with batch Dice (True) and without.
+
+    Steps of length 1 without momentum show them as differences. The images have very different amounts of foreground:
+    Dice of a batch is then far from the mean of its halves' Dice.
+    """
+    from nnunetv2.training.loss.compound_losses import DC_and_CE_loss
+    from nnunetv2.training.loss.dice import MemoryEfficientSoftDiceLoss
+
+    torch.set_num_threads(1)
+    generator = torch.Generator().manual_seed(1)
+    data = torch.randn(4, 1, 8, 8, generator=generator, dtype=torch.float64)
+    foreground = torch.rand(4, 1, 8, 8, generator=generator) < torch.tensor([0.03, 0.9, 0.1, 0.5]).view(4, 1, 1, 1)
+    target = foreground * torch.randint(1, 3, (4, 1, 8, 8), generator=generator).double()
+    batch = {"data": data[rank::count], "target": target[rank::count]}
+    gradients = {}
+    for batch_dice in (True, False):
+        network = tiny_network(mode="joint").double()
+        for level in network.cells.levels:
+            torch.nn.init.constant_(level.projection.weight, 0.03)
+        dice = {"batch_dice": batch_dice, "smooth": 1e-5, "do_bg": False, "ddp": count > 1}
+        loss = DC_and_CE_loss(dice, {}, weight_ce=1, weight_dice=1, dice_class=MemoryEfficientSoftDiceLoss)
+        before = {name: parameter.detach().clone() for name, parameter in network.named_parameters()}
+        architecture = torch.optim.SGD(architecture_parameters(network), lr=1.0)
+        weights = torch.optim.SGD(list(weight_parameters(network)), lr=1.0)
+        architecture_step(network, loss, batch, architecture, Precision(CPU))
+        weight_step(network, loss, batch, weights, Precision(CPU), clip=float("inf"))
+        gradients[batch_dice] = {name: before[name] - p.detach() for name, p in network.named_parameters()}
+    return gradients
+
+
 def main(rank: int, folder: Path, name: str) -> None:
     """One of two ranks."""
     store = f"file://{folder / 'store'}"
     torch.distributed.init_process_group("gloo", init_method=store, rank=rank, world_size=2)
     (folder / "files").mkdir(exist_ok=True)
-    torch.save(search(folder / "files", name, rank, 2), folder / f"rank{rank}.pt")
+    found = half_steps(rank, 2) if name == HALF_STEPS else search(folder / "files", name, rank, 2)
+    torch.save(found, folder / f"rank{rank}.pt")
     torch.distributed.destroy_process_group()
 
 
-def two_ranks(folder: Path, name: str) -> list[tuple[dict[str, torch.Tensor], list[str]]]:
+def two_ranks(folder: Path, name: str) -> list[Any]:
     """What each of two processes found and said."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(FOLDERS), "OMP_NUM_THREADS": "1"}
     words = [sys.executable, __file__]
@@ -142,6 +178,20 @@ def test_ranks_that_would_decide_otherwise_follow_the_first(tmp_path):
     assert not first[MASK].all() and torch.equal(first[MASK], second[MASK])
     assert first["cells.architecture.alpha"].ne(second["cells.architecture.alpha"]).any()
     assert said == said_too and f"epoch {PRUNING.epochs} of" not in "".join(said)
+
+
+def test_gradients_of_nnunets_own_loss_are_those_of_the_whole_batch(tmp_path):
+    first, second = two_ranks(tmp_path, HALF_STEPS)
+    alone = half_steps(0, 1)
+
+    for batch_dice, expected in alone.items():
+        assert float(expected["cells.architecture.alpha"].abs().max()) > 1e-4
+        assert sum(float(value.abs().max()) > 1e-3 for value in expected.values()) > 10
+        for name, value in expected.items():
+            for found in (first, second):
+                assert torch.allclose(found[batch_dice][name], value, rtol=0, atol=1e-6), (batch_dice, name)
+    apart = (alone[True][name] - alone[False][name] for name in alone[True])
+    assert max(float(value.abs().max()) for value in apart) > 1e-3  # the two losses are not the same here
 
 
 def test_alone_nothing_is_changed():

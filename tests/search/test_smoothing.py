@@ -1,15 +1,22 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
-from tiny_searches import CPU, batches, no_signal, tiny_network
+from tiny_hosts import BACKBONES, host_arguments
+from tiny_searches import CPU, batches, no_signal, signal, tiny_network
+from torch import nn
 
-from nnunet_iac.cells.genotype import OPERATIONS
+from nnunet_iac.cells.genotype import OPERATIONS, Genotype
+from nnunet_iac.cells.mixed import MixedCells
+from nnunet_iac.cells.network import CellUNet
 from nnunet_iac.search.plan import SearchPlan
 from nnunet_iac.search.search import run_search
 from nnunet_iac.search.smoothing import (
     adversarial_perturbation,
     beta_decay,
+    evaluating,
     onto_simplex,
     perturbation_size,
     random_perturbation,
@@ -148,3 +155,62 @@ def test_the_auxiliary_skip_fades_over_the_budget(tmp_path, monkeypatch):
     plan = SearchPlan(epochs=4, iterations=1, warmup_epochs=1, auxiliary_skip=True)
     run_search(network, no_signal, batches(1), batches(2), plan, tmp_path, device=CPU)
     assert list(dict.fromkeys(seen)) == [1.0, 0.75, 0.5, 0.25]
+
+
+def left_over(tmp_path, **options: Any) -> tuple[list[str], str, int]:
+    """The warnings, the message and the epochs of a search that rewards one operation, with an auxiliary skip."""
+    plan = SearchPlan(warmup_epochs=1, auxiliary_skip=True, **options)
+    network, said = tiny_network(), []
+    loss = signal(network)
+    found = run_search(network, loss, batches(1), batches(2), plan, tmp_path, device=CPU, log=said.append)
+    return [line for line in said if "WARNING" in line], found.message, found.epochs
+
+
+def test_a_search_that_ends_before_its_auxiliary_skip_is_gone_says_how_much_was_left(tmp_path):
+    warnings, message, epochs = left_over(tmp_path, epochs=20, iterations=6, drift=0.4, tau=0.1, patience=1)
+
+    assert epochs < 20 and len(warnings) == 1
+    for text in (warnings[0], message):
+        assert f"did not fade out: {1 - epochs / 20:.2f} of it was left when the search ended after {epochs} of" in text
+
+
+def test_a_search_to_the_end_has_none_left(tmp_path):
+    warnings, message, epochs = left_over(tmp_path, epochs=2, iterations=1)
+
+    assert epochs == 2 and warnings == [] and "auxiliary" not in message
+
+
+def batch_norm_network() -> CellUNet:
+    """A host with batch normalisation, cells in it, all of it training."""
+    arguments = host_arguments(features=(8, 16))
+    arguments |= {"norm_op": nn.BatchNorm2d, "dropout_op": nn.Dropout2d, "dropout_op_kwargs": {"p": 0.1}}
+    network = CellUNet(BACKBONES["plain"], Genotype.identity(), **arguments)
+    network.implant(MixedCells(network.stages, nodes=2, partial=2))
+    return network
+
+
+def test_running_statistics_see_the_batches_of_the_steps_alone_and_not_those_of_an_attack(tmp_path):
+    network = batch_norm_network()
+    norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
+    plan = SearchPlan(epochs=3, iterations=2, warmup_epochs=1, mode="joint", perturbation="adversarial", prune=False)
+
+    run_search(network, no_signal, batches(1), batches(2), plan, tmp_path, device=CPU)
+
+    # Three epochs of two weight steps, and two of two architecture steps.
+    host = [m for m in network.encoder.modules() if isinstance(m, nn.BatchNorm2d)]
+    assert host and {int(m.num_batches_tracked) for m in host} == {10}
+    # One edge's pooling stands for all that leave its state: the others' is not executed.
+    assert {int(m.num_batches_tracked) for m in norms} == {0, 10}
+
+
+def test_every_module_gets_its_own_mode_back_after_an_attack():
+    network = batch_norm_network().train()
+    network.encoder.eval()
+    before = {name: module.training for name, module in network.named_modules()}
+
+    with pytest.raises(KeyError), evaluating(network):
+        assert not any(module.training for module in network.modules())
+        raise KeyError
+
+    assert before == {name: module.training for name, module in network.named_modules()}
+    assert set(before.values()) == {True, False}
