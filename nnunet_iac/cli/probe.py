@@ -88,7 +88,12 @@ def summary(record: dict[str, Any]) -> list[str]:
         head = ("arm", "Dice", "difference [95 % CI]", "CI with trainings", "of each seed", "seconds")
         rows = [head, ("---",) * len(head), *(_row(arm, found) for arm, found in record["arms"].items())]
         lines += ["", *(f"| {' | '.join(row)} |" for row in rows)]
-    return [*lines, "", record["recommendation"]["sentence"], "", *(f"- {limit}" for limit in record["limits"])]
+    lines += ["", record["recommendation"]["sentence"]]
+    if record["arms"]:
+        full = record["as_measured"]
+        lines += ["", "What was measured, at full length:", *(f"  {command}" for command in full["commands"])]
+        lines += [f"  ({full['note']})"] if full["note"] else []
+    return [*lines, "", *(f"- {limit}" for limit in record["limits"])]
 
 
 def _row(arm: str, found: dict[str, Any]) -> tuple[str, ...]:

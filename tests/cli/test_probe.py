@@ -68,6 +68,8 @@ def test_it_prints_table_and_recommendation_and_writes_the_record(
     assert "\ncells pay here: expect about +" in text and record["recommendation"]["verdict"] == "pays"
     assert "10 training cases of the fold: 4 train, 6 of 6 patients are held out" in text
     assert all(f"- {limit}\n" in text for limit in record["limits"])
+    commands = record["as_measured"]["commands"]
+    assert commands and all(f"\n  {command}\n" in text for command in commands) and "about 100 steps" in text
     assert len(record["arms"]["random"]["dice_of_patients"]) == 6 and record["seeds"] == [0, 1, 2]
 
 
