@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nnunet_iac.cli.arguments import fold, output_path
+from nnunet_iac.nnunet.probe_words import NAMES
 
 if TYPE_CHECKING:
     from nnunet_iac.nnunet.probe_plan import Probe
@@ -16,8 +17,6 @@ HELP = "estimate in minutes what cells bring over continued training of a host, 
 
 ENDS = (("low", "high"), ("runs_low", "runs_high"))
 """Of the two intervals: over patients, and over patients and trainings."""
-
-NAMES = {"identity": "continued training", "random": "random cells", "searched": "searched cells"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,6 +34,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--share", type=float, default=0.3, help="of the training patients, held out (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--held-out",
+        type=int,
+        metavar="N",
+        help="patients held out at most, the others train: every training predicts all their cases (default: 20)",
     )
     parser.add_argument("--epochs", type=int, default=10, help="of each training (default: %(default)s)")
     parser.add_argument("--iterations", type=int, default=10, help="of each epoch (default: %(default)s)")
@@ -124,15 +129,15 @@ def _check(args: argparse.Namespace) -> None:
 def _planned(args: argparse.Namespace) -> Probe:
     from nnunet_iac.nnunet.hosts import results_folder
     from nnunet_iac.nnunet.plans import preprocessed_folder
+    from nnunet_iac.nnunet.probe import held_out_limit
     from nnunet_iac.nnunet.probe_plan import Budget, plan_probe
 
-    budget = Budget(args.epochs, args.iterations, args.search_epochs, args.batch_size, args.share)
     preprocessed = preprocessed_folder(args.dataset)
     name = f"probe_{args.plans}__{args.configuration}_fold{args.fold}"
-    folder = args.output or results_folder() / preprocessed.name / name
-    return plan_probe(
-        preprocessed, args.plans, args.configuration, args.fold, budget, folder=folder.resolve(), host=args.host
-    )
+    folder = (args.output or results_folder() / preprocessed.name / name).resolve()
+    held_out = held_out_limit(folder, args.held_out)
+    budget = Budget(args.epochs, args.iterations, args.search_epochs, args.batch_size, args.share, held_out)
+    return plan_probe(preprocessed, args.plans, args.configuration, args.fold, budget, folder=folder, host=args.host)
 
 
 def _trained(args: argparse.Namespace, probe: Probe) -> dict[Any, tuple[float, ...]]:

@@ -13,6 +13,7 @@ from nnunet_folders import Folders
 from prediction_folders import DATASET_JSON, write_json, write_masks
 
 from nnunet_iac.cli.main import main
+from nnunet_iac.nnunet import probe as running
 from nnunet_iac.nnunet import probe_plan
 from nnunet_iac.nnunet.probe_trainer import ProbeTraining
 from nnunet_iac.nnunet.splits import Grouping
@@ -115,6 +116,31 @@ def test_another_margin_needs_no_training(hosted: Folders, monkeypatch: pytest.M
     assert record_of(hosted)["recommendation"]["verdict"] == "do not bother"
 
 
+def test_another_limit_of_patients_is_another_probe(hosted: Folders, capsys: pytest.CaptureFixture[str]) -> None:
+    assert probe("--held-out", "5", "--seeds", "0") == 0
+    assert "10 training cases of the fold: 5 train, 5 of 5 patients are held out" in capsys.readouterr().out
+    assert json.loads((hosted.results / PROBE / "setup.json").read_text())["budget"]["held_out"] == 5
+
+    assert probe("--seeds", "0") == 2
+
+    assert "-o: expected the budget and held_out_cases and training_cases that" in capsys.readouterr().err
+
+
+def test_a_probe_of_an_earlier_version_goes_on(hosted: Folders, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert probe("--seeds", "0") == 0
+    setup = hosted.results / PROBE / "setup.json"
+    record = json.loads(setup.read_text())
+    # Without a limit of patients, and of a version that had a setting less.
+    del record["budget"]["held_out"], record["settings"]["search"]["keep_host"]
+    setup.write_text(json.dumps(record))
+    monkeypatch.setattr(running, "HELD_OUT", 1)
+    pretend(monkeypatch, lambda training: pytest.fail("trained again"))
+
+    assert probe("--seeds", "0") == 0
+
+    assert "held_out" not in record_of(hosted)["budget"] and len(record_of(hosted)["held_out_cases"]) == 6
+
+
 def test_with_too_few_patients_nothing_is_trained(
     hosted: Folders, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -154,6 +180,7 @@ def test_an_interruption_says_how_to_go_on(
         (["--seeds", "-1"], "--seeds: expected different numbers"),
         (["-np", "0"], "-np: expected at least one process"),
         (["--epochs", "0"], "--epochs: expected at least 1, got 0"),
+        (["--held-out", "0"], "--held-out: expected at least 1, got 0"),
         (["-o", __file__], "-o: expected a folder"),
     ],
 )
