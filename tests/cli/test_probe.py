@@ -63,8 +63,8 @@ def test_it_prints_table_and_recommendation_and_writes_the_record(
 
     text, record = capsys.readouterr().out, record_of(hosted)
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("| ")]
-    assert [row[0] for row in rows] == ["arm", "---", "continued training", "random cells"]
-    assert rows[2][2] == "control" and rows[3][1] == "100.00" and rows[3][4].count("+") == 3
+    assert [row[0] for row in rows] == ["network", "---", "continued training", "random cells"]
+    assert rows[2][2] == "compared with" and rows[3][1] == "100.00" and rows[3][4].count("+") == 3
     assert rows[3][2].split("[")[1] == rows[3][3].strip("[")  # trainings that agree add no scatter
     assert "\ncells pay here: expect about +" in text and record["recommendation"]["verdict"] == "pays"
     assert "10 training cases of the fold: 4 train, 6 of 6 patients are held out" in text
@@ -72,6 +72,18 @@ def test_it_prints_table_and_recommendation_and_writes_the_record(
     commands = record["as_measured"]["commands"]
     assert commands and all(f"\n  {command}\n" in text for command in commands) and "about 100 steps" in text
     assert len(record["arms"]["random"]["dice_of_patients"]) == 6 and record["seeds"] == [0, 1, 2]
+
+
+def test_it_says_what_will_be_done_and_how_long_it_still_takes(
+    hosted: Folders, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert probe("--seeds", "0", "1") == 0
+
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[2].startswith("4 short trainings of 100 steps, each of which then segments the 6 cases held out")
+    done = [line for line in lines if "]" in line and "done in" in line]
+    assert [line.endswith("less than a minute to go") for line in done] == [True, True, True, False]
+    assert done[1].startswith("[2/4] random cells, seed 0: done")
 
 
 def test_no_gain_is_plainly_said_and_no_failure(
@@ -148,7 +160,8 @@ def test_with_too_few_patients_nothing_is_trained(
 
     assert probe("--share", "0.3") == 0
 
-    assert "\ntoo few patients: 3 held out, at least 5 are needed" in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert "\ntoo few patients: 3 held out, at least 5 are needed" in text and "short trainings" not in text
     assert record_of(hosted)["arms"] == {}
 
 
