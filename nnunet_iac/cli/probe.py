@@ -195,8 +195,8 @@ def _introduction(probe: Probe, args: argparse.Namespace) -> str:
     train, held_out = len(probe.training_cases), len(probe.held_out_cases)
     arms, steps = 3 if args.searched else 2, probe.budget.epochs * probe.budget.iterations
     trainings = (
-        f"\n{arms * len(args.seeds)} short trainings of {steps} steps, each of which then segments the {held_out} cases "
-        "held out; the time they need is said after the first one"
+        f"\n{arms * len(args.seeds)} short trainings of {steps} steps, each of which then segments the {held_out} "
+        "cases held out; the time they need is said after the first one"
     )
     return (
         f"host (the trained network): {probe.host}\n"
