@@ -10,7 +10,9 @@ The schedule is the same: cells and host train together, at the same rate; the p
 not repeated. ``--read`` prints the table of several data sets.
 
 ``agree`` is judged with the rule of :func:`nnunet_iac.statistics.recommendation.recommend`, applied to both: ``yes`` if
-the verdicts are equal, ``no`` if one says that cells pay and the other that they do not, else ``open``.
+both are decisive (cells pay, or do not bother) and equal, ``no`` if they are decisive and differ, else ``open``: two
+that settle nothing have not agreed on anything. ``lean`` is the probe's difference minus the full one, and whether the
+full one lies in the probe's interval with runs.
 """
 
 from __future__ import annotations
@@ -31,6 +33,9 @@ from nnunet_iac.atomic import write_json
 
 SCHEDULE = ("training.freeze_host=false", "training.host_rate=1", "training.cells_first=0")
 """What the probe does: see :data:`nnunet_iac.nnunet.probe_plan.SCHEDULE`."""
+
+DECISIVE = {"pays", "do not bother"}
+"""Verdicts that can agree or differ."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -93,8 +98,8 @@ def markdown(records: Sequence[Mapping[str, Any]]) -> str:
     """Return the table, a row for each data set."""
     rows = [
         "| data set | probe: cells minus none, 95 % CI | CI with runs | verdict | minutes | full: cells minus none, "
-        "95 % CI | by seed | CI with runs | verdict | agree |",
-        "|" + "---|" * 10,
+        "95 % CI | by seed | CI with runs | verdict | agree | lean: probe minus full |",
+        "|" + "---|" * 11,
     ]
     for record in records:
         probe, full = record["probe"], full_estimate(record["full"])
@@ -104,7 +109,7 @@ def markdown(records: Sequence[Mapping[str, Any]]) -> str:
             f"| {probe['dataset']} {probe['configuration']} | {_interval(found['difference']) if found else 'none'} | "
             f"{_with_runs(found['difference']) if found else ''} | {verdicts[0]} | {probe['seconds'] / 60:.0f} | "
             f"{_interval(full)} | {', '.join(f'{one:+.2f}' for one in full['of_seeds'])} | {_with_runs(full)} | "
-            f"{verdicts[1]} | {agreement(*verdicts)} |"
+            f"{verdicts[1]} | {agreement(*verdicts)} | {lean(found['difference'], full) if found else ''} |"
         )
     return "\n".join(rows)
 
@@ -127,12 +132,26 @@ def agreement(one: str, other: str) -> str:
     """Compare two verdicts.
 
     Example:
-        >>> agreement("pays", "pays"), agreement("do not bother", "pays"), agreement("not settled", "pays")
+        >>> agreement("pays", "pays"), agreement("do not bother", "pays"), agreement("not settled", "not settled")
         ('yes', 'no', 'open')
     """
-    if one == other:
-        return "yes"
-    return "no" if {one, other} == {"pays", "do not bother"} else "open"
+    if not {one, other} <= DECISIVE:
+        return "open"
+    return "yes" if one == other else "no"
+
+
+def lean(probe: Mapping[str, Any], full: Mapping[str, Any]) -> str:
+    """Say how far a probe was from the full trainings.
+
+    Example:
+        >>> lean({"difference": -0.45, "runs_low": -0.82, "runs_high": -0.07}, {"difference": -0.08})
+        '-0.37, full inside the CI'
+    """
+    said = f"{probe['difference'] - full['difference']:+.2f}"
+    if probe["runs_low"] is None:
+        return f"{said}, no CI"
+    inside = probe["runs_low"] <= full["difference"] <= probe["runs_high"]
+    return f"{said}, full {'inside' if inside else 'outside'} the CI"
 
 
 def _with_runs(found: Mapping[str, Any]) -> str:

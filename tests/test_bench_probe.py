@@ -115,10 +115,35 @@ def test_the_table_judges_full_trainings_by_the_rule_of_the_probe(
 
     found = cells(capsys.readouterr().out)
     assert found[:2] == ["Dataset990_Tiny 2d", "+0.25 [+0.10, +0.50]"] and "pays" in found
-    assert "+1.00 [+0.60, +1.40]" in found and "+1.00, +1.00" in found and found[-2:] == [verdict, agrees]
+    assert "+1.00 [+0.60, +1.40]" in found and "+1.00, +1.00" in found and found[-3:-1] == [verdict, agrees]
+    assert found[-1] == "-0.75, full inside the CI"
 
 
 def test_few_patients_have_no_interval_in_the_table(bench: Bench) -> None:
     found = cells(bench[0].markdown([{"full": full(4, 0.6, 1.4, None), "probe": PROBE}]))
 
-    assert "+1.00, no interval" in found and found[-1] == "open"
+    assert "+1.00, no interval" in found and found[-2] == "open"
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        ("pays", "pays", "yes"),
+        ("do not bother", "do not bother", "yes"),
+        ("pays", "do not bother", "no"),
+        ("do not bother", "pays", "no"),
+        ("not settled", "not settled", "open"),
+        ("too few patients", "too few patients", "open"),
+        ("not settled", "pays", "open"),
+    ],
+)
+def test_only_verdicts_that_settle_something_can_agree(bench: Bench, one: str, other: str, expected: str) -> None:
+    assert bench[0].agreement(one, other) == expected
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "words"),
+    [(0.0, 0.9, "-0.50, full outside the CI"), (0.0, 1.0, "-0.50, full inside the CI"), (None, None, "-0.50, no CI")],
+)
+def test_the_lean_of_a_probe_is_said(bench: Bench, low: float | None, high: float | None, words: str) -> None:
+    assert bench[0].lean({"difference": 0.5, "runs_low": low, "runs_high": high}, {"difference": 1.0}) == words

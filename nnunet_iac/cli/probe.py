@@ -8,37 +8,68 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nnunet_iac.cli.arguments import fold, output_path
+from nnunet_iac.nnunet.probe_words import NAMES
 
 if TYPE_CHECKING:
     from nnunet_iac.nnunet.probe_plan import Probe
 
 HELP = "estimate in minutes what cells bring over continued training of a host, and recommend"
 
+EPILOG = (
+    "The host is your trained nnU-Net, cells are small blocks that are put into its skip connections. Some patients of "
+    "the fold's training cases are held out; short trainings that start from the host, some without and some with "
+    "cells, learn from the others and then segment those held out. The answer is one of: cells pay, do not bother, not "
+    "settled, too few patients. The host itself is not changed."
+)
+
 ENDS = (("low", "high"), ("runs_low", "runs_high"))
 """Of the two intervals: over patients, and over patients and trainings."""
-
-NAMES = {"identity": "continued training", "random": "random cells", "searched": "searched cells"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the host, the budget, the margin and the output."""
+    parser.epilog = EPILOG
     parser.add_argument("-d", dest="dataset", required=True, help="data set id or name")
     parser.add_argument("-c", dest="configuration", required=True, help="configuration, such as 2d or 3d_fullres")
-    parser.add_argument("-f", dest="fold", required=True, type=fold, help="fold of the host; its validation is unused")
+    parser.add_argument(
+        "-f", dest="fold", required=True, type=fold, help="fold of the host; its validation cases are not used"
+    )
     parser.add_argument("-p", dest="plans", default="nnUNetPlans", help="plans of the host (default: %(default)s)")
     parser.add_argument(
         "--host", type=Path, metavar="CHECKPOINT", help="the host (default: the finished training of these plans)"
     )
     parser.add_argument("--searched", action="store_true", help="search for cells too; without it they are random")
     parser.add_argument(
-        "--seeds", type=int, nargs="+", default=[0, 1, 2], help="trainings of each arm (default: 0 1 2)"
+        "--seeds",
+        type=int,
+        nargs="+",
+        default=[0, 1, 2],
+        help="numbers from 0, one training with and one without cells for each (default: 0 1 2)",
     )
     parser.add_argument(
-        "--share", type=float, default=0.3, help="of the training patients, held out (default: %(default)s)"
+        "--share",
+        type=float,
+        default=0.3,
+        help="share of the training patients that is held out (default: %(default)s)",
     )
-    parser.add_argument("--epochs", type=int, default=10, help="of each training (default: %(default)s)")
-    parser.add_argument("--iterations", type=int, default=10, help="of each epoch (default: %(default)s)")
-    parser.add_argument("--search-epochs", type=int, default=20, help="of the search (default: %(default)s)")
+    parser.add_argument(
+        "--held-out",
+        type=int,
+        metavar="N",
+        help="patients held out at most, the others train: every training predicts all their cases (default: 20)",
+    )
+    parser.add_argument(
+        "--epochs", type=int, default=10, help="length of each training in epochs (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--iterations", type=int, default=10, help="training steps of each epoch (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--search-epochs",
+        type=int,
+        default=20,
+        help="length of the search of --searched in epochs (default: %(default)s)",
+    )
     parser.add_argument("--batch-size", type=int, help="replace the planned batch size")
     parser.add_argument(
         "--margin", type=float, default=0.5, help="smallest gain worth having, points of Dice (default: %(default)s)"
@@ -67,7 +98,7 @@ def run(args: argparse.Namespace) -> int:
 
     _check(args)
     probe = _planned(args)
-    _say(_introduction(probe))
+    _say(_introduction(probe, args))
     try:
         seconds = _trained(args, probe)
     except KeyboardInterrupt:
@@ -85,16 +116,28 @@ def summary(record: dict[str, Any]) -> list[str]:
     """Return the table, the recommendation and the limits as lines."""
     lines = []
     if record["arms"]:
-        head = ("arm", "Dice", "difference [95 % CI]", "CI with trainings", "of each seed", "seconds")
+        head = (
+            "network",
+            "Dice",
+            "difference [95 % CI over patients]",
+            "CI with other trainings",
+            "by seed",
+            "minutes",
+        )
         rows = [head, ("---",) * len(head), *(_row(arm, found) for arm, found in record["arms"].items())]
         lines += ["", *(f"| {' | '.join(row)} |" for row in rows)]
-    return [*lines, "", record["recommendation"]["sentence"], "", *(f"- {limit}" for limit in record["limits"])]
+    lines += ["", record["recommendation"]["sentence"]]
+    if record["arms"]:
+        full = record["as_measured"]
+        lines += ["", "What was measured, at full length:", *(f"  {command}" for command in full["commands"])]
+        lines += [f"  ({full['note']})"] if full["note"] else []
+    return [*lines, "", *(f"- {limit}" for limit in record["limits"])]
 
 
 def _row(arm: str, found: dict[str, Any]) -> tuple[str, ...]:
-    start, end = (NAMES[arm], f"{found['dice']:.2f}"), f"{sum(found['seconds']):.0f}"
+    start, end = (NAMES[arm], f"{found['dice']:.2f}"), f"{sum(found['seconds']) / 60:.1f}"
     if "difference" not in found:
-        return (*start, "control", "", "", end)
+        return (*start, "compared with", "", "", end)
     difference = found["difference"]
     seeds = ", ".join(f"{one:+.2f}" for one in difference["of_seeds"])
     over_patients, with_runs = (_interval(difference[low], difference[high]) for low, high in ENDS)
@@ -119,15 +162,15 @@ def _check(args: argparse.Namespace) -> None:
 def _planned(args: argparse.Namespace) -> Probe:
     from nnunet_iac.nnunet.hosts import results_folder
     from nnunet_iac.nnunet.plans import preprocessed_folder
+    from nnunet_iac.nnunet.probe import held_out_limit
     from nnunet_iac.nnunet.probe_plan import Budget, plan_probe
 
-    budget = Budget(args.epochs, args.iterations, args.search_epochs, args.batch_size, args.share)
     preprocessed = preprocessed_folder(args.dataset)
     name = f"probe_{args.plans}__{args.configuration}_fold{args.fold}"
-    folder = args.output or results_folder() / preprocessed.name / name
-    return plan_probe(
-        preprocessed, args.plans, args.configuration, args.fold, budget, folder=folder.resolve(), host=args.host
-    )
+    folder = (args.output or results_folder() / preprocessed.name / name).resolve()
+    held_out = held_out_limit(folder, args.held_out)
+    budget = Budget(args.epochs, args.iterations, args.search_epochs, args.batch_size, args.share, held_out)
+    return plan_probe(preprocessed, args.plans, args.configuration, args.fold, budget, folder=folder, host=args.host)
 
 
 def _trained(args: argparse.Namespace, probe: Probe) -> dict[Any, tuple[float, ...]]:
@@ -145,13 +188,21 @@ def _trained(args: argparse.Namespace, probe: Probe) -> dict[Any, tuple[float, .
     return run_probe(probe, arms, args.seeds, device=torch.device(device), say=_say)
 
 
-def _introduction(probe: Probe) -> str:
+def _introduction(probe: Probe, args: argparse.Namespace) -> str:
+    from nnunet_iac.statistics.recommendation import FEWEST
+
     known = f"patients as {probe.patients} says" if probe.patients else "every case counts as a patient"
     train, held_out = len(probe.training_cases), len(probe.held_out_cases)
+    arms, steps = 3 if args.searched else 2, probe.budget.epochs * probe.budget.iterations
+    trainings = (
+        f"\n{arms * len(args.seeds)} short trainings of {steps} steps, each of which then segments the {held_out} "
+        "cases held out; the time they need is said after the first one"
+    )
     return (
-        f"host: {probe.host}\n"
+        f"host (the trained network): {probe.host}\n"
         f"{train + held_out} training cases of the fold: {train} train, {held_out} of {probe.held_out_patients} "
         f"patients are held out ({known}); its validation cases are not touched"
+        f"{trainings if probe.held_out_patients >= FEWEST else ''}"
     )
 
 

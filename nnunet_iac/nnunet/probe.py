@@ -10,14 +10,18 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
 import torch
 
 from nnunet_iac.atomic import write_json
 from nnunet_iac.nnunet.label_set import read_object
 from nnunet_iac.nnunet.model_folder import locked
-from nnunet_iac.nnunet.probe_plan import Probe
+from nnunet_iac.nnunet.probe_plan import HELD_OUT, Probe
 from nnunet_iac.nnunet.probe_trainer import ProbeArm, ProbeTraining
+from nnunet_iac.nnunet.probe_words import NAMES, to_go
+from nnunet_iac.nnunet.settings import Settings
 
 SETUP, LOCK = "setup.json", "probe.lock"
 """In a probe's folder: what all trainings share, and the lock of the process that runs them."""
@@ -49,8 +53,9 @@ def run_probe(
         _settle(probe)
         jobs = [probe.training(arm, seed) for seed in seeds for arm in arms]
         left = [job for job in jobs if not (job.folder / FINISHED).is_file()]
+        finished = [job for job in jobs if job not in left]
         for number, job in enumerate(jobs, start=1):
-            name = f"[{number}/{len(jobs)}] {job.arm}, seed {job.seed}"
+            name = f"[{number}/{len(jobs)}] {NAMES[job.arm]}, seed {job.seed}"
             if job not in left:
                 say(f"{name}: done before, in {_seconds(job):.0f} s")
                 continue
@@ -58,8 +63,22 @@ def run_probe(
             begin = time.monotonic()
             job.run(probe.host, device)
             write_json(job.folder / FINISHED, {"schema": 1, "seconds": round(time.monotonic() - begin, 1)})
-            say(f"{name}: done in {_seconds(job):.0f} s")
+            finished.append(job)
+            say(f"{name}: done in {_seconds(job):.0f} s{_to_go(finished, left)}")
     return {arm: tuple(_seconds(job) for job in jobs if job.arm == arm) for arm in arms}
+
+
+def held_out_limit(folder: Path, asked: int | None) -> int | None:
+    """Return how many patients a probe holds out at most.
+
+    Args:
+        folder: of the probe. If it was begun by an earlier version, which had no limit, it goes on without one.
+        asked: what the user wants, None for the default.
+    """
+    path = folder / SETUP
+    if asked is not None or not path.is_file():
+        return HELD_OUT if asked is None else asked
+    return HELD_OUT if "held_out" in read_object(path)["budget"] else None
 
 
 def _settle(probe: Probe) -> None:
@@ -69,13 +88,28 @@ def _settle(probe: Probe) -> None:
         write_json(path, setup)
         return
     before = read_object(path)
+    before["settings"] = _with_later_settings(before["settings"])
     setup = json.loads(json.dumps(setup))
     different = [key for key in sorted({*before, *setup}) if before.get(key) != setup.get(key)]
     if different:
         raise ValueError(
             f"-o: expected the {' and '.join(different)} that the trainings in {probe.folder} had, got others; give "
-            "another folder, or remove this one"
+            "the options of then, another folder, or remove this one"
         )
+
+
+def _with_later_settings(block: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of a record; one that later versions added has its default."""
+    settings = Settings.from_block(block).to_block()
+    del settings["search"]["seed"]
+    return dict(json.loads(json.dumps(settings)))
+
+
+def _to_go(finished: Sequence[ProbeTraining], jobs: Sequence[ProbeTraining]) -> str:
+    left = [job.arm for job in jobs if job not in finished]
+    arms = {job.arm for job in finished}
+    done = {arm: [_seconds(job) for job in finished if job.arm == arm] for arm in arms}
+    return f"; {to_go(done, left)}" if left else ""
 
 
 def _seconds(job: ProbeTraining) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -10,9 +10,9 @@ from typing import Any
 from nnunet_iac.nnunet.host_source import find_host_source
 from nnunet_iac.nnunet.label_set import read_object
 from nnunet_iac.nnunet.plans import Plans, configuration_of, derive, genotype_of, plans_path, read_plans
+from nnunet_iac.nnunet.probe_cases import count_patients, draw_cases
 from nnunet_iac.nnunet.probe_trainer import CASES, ProbeArm, ProbeTraining, fold_cases
 from nnunet_iac.nnunet.settings import Settings
-from nnunet_iac.nnunet.splits import GROUPS, Grouping, split_patients
 from nnunet_iac.nnunet.weight_source import sha256_of
 
 TRAININGS = "trainings"
@@ -22,8 +22,8 @@ SCHEDULE = {"freeze_host": False, "host_rate": 1.0, "cells_first": 0.0}
 """Of all arms: everything trains, always, at nnU-Net's rate. What the host does for itself in the arm without cells is
 what it does with cells; with a slower or a later host in either, the difference would be that of two schedules."""
 
-HELD_OUT_SEED = 0
-"""Of the draw of the held-out patients: the same for all arms and seeds."""
+HELD_OUT = 20
+"""Patients that are held out at most, if nothing else is said: every training predicts all their cases."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,8 @@ class Budget:
         search_epochs: of the searched arm.
         batch_size: replaces the planned one if not None.
         share: of the fold's training patients that are held out.
+        held_out: patients that are held out at most, whatever the share; the others train. None is no limit, as in
+            probes of earlier versions.
 
     Raises:
         ValueError: naming everything that is out of range.
@@ -46,9 +48,10 @@ class Budget:
     search_epochs: int = 20
     batch_size: int | None = None
     share: float = 0.3
+    held_out: int | None = HELD_OUT
 
     def __post_init__(self) -> None:
-        smallest = {"epochs": 1, "iterations": 1, "search_epochs": 2, "batch_size": 2}
+        smallest = {"epochs": 1, "iterations": 1, "search_epochs": 2, "batch_size": 2, "held_out": 1}
         given = asdict(self)
         problems = [
             f"--{name.replace('_', '-')}: expected at least {low}, got {given[name]}"
@@ -59,6 +62,10 @@ class Budget:
             problems.append(f"--share: expected a number between 0 and 1, got {self.share}")
         if problems:
             raise ValueError("; ".join(problems))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as it is recorded; without a limit of patients as earlier versions wrote it."""
+        return {key: value for key, value in asdict(self).items() if key != "held_out" or value is not None}
 
 
 @dataclass(frozen=True)
@@ -117,7 +124,7 @@ class Probe:
             "plans": self.plans["plans_name"],
             "plan": {k: v for k, v in self._planned.items() if k != "iac"},
             "host": {"checkpoint": str(self.host), "sha256": sha256_of(self.host)},
-            "budget": asdict(self.budget),
+            "budget": self.budget.to_dict(),
             "settings": settings,
             "patients": self.patients,
             "training_cases": list(self.training_cases),
@@ -183,7 +190,7 @@ def plan_probe(
     checkpoint = _find_host(host, plans, configuration, fold)
     dataset_json = read_object(preprocessed / "dataset.json")
     cases, grouping = fold_cases(plans, configuration, fold, dataset_json)
-    training, held_out = split_patients(cases, grouping, fraction=budget.share, seed=HELD_OUT_SEED)
+    training, held_out = draw_cases(cases, grouping, share=budget.share, most=budget.held_out)
     return Probe(
         plans=plans,
         configuration=configuration,
@@ -194,7 +201,7 @@ def plan_probe(
         training_cases=tuple(training),
         held_out_cases=tuple(held_out),
         training_patients=len(grouping.patients(training)),
-        held_out_patients=_count_patients(held_out, grouping),
+        held_out_patients=count_patients(held_out, grouping),
         patients=grouping.source,
         folder=folder,
     )
@@ -209,9 +216,3 @@ def _find_host(host: Path | None, plans: Plans, configuration: str, fold: int | 
     if not host.is_file():
         raise FileNotFoundError(f"--host: expected a checkpoint of nnU-Net, {host} is no file")
     return host.resolve()
-
-
-def _count_patients(cases: Sequence[str], grouping: Grouping) -> int:
-    """Return how many patients the measurement will see: the folds of a split keep cases together, but are none."""
-    known = grouping.source is not None and grouping.source.startswith(GROUPS)
-    return len(grouping.patients(cases)) if known else len(cases)

@@ -9,9 +9,9 @@ import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from types import MappingProxyType
+from types import MappingProxyType, SimpleNamespace
 from typing import Any, Literal
 
 import torch
@@ -21,6 +21,7 @@ from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
 from nnunet_iac.nnunet.host_source import HostSource, save_host_source
 from nnunet_iac.nnunet.plans import Plans
 from nnunet_iac.nnunet.recipe import Recipe
+from nnunet_iac.nnunet.settings import Settings
 from nnunet_iac.nnunet.splits import Grouping
 from nnunet_iac.nnunet.trainers import IACTrainer
 from nnunet_iac.nnunet.training_data import patients_of
@@ -30,6 +31,9 @@ CASES = "probe_cases"
 
 LOG = "printed.log"
 """What nnU-Net printed during a training, in the folder of the fold."""
+
+COURSE = 4
+"""Epochs that show when the host trains."""
 
 ProbeArm = Literal["identity", "random", "searched"]
 
@@ -48,6 +52,20 @@ class ProbeTrainer(IACTrainer):
     def _do_i_compile(self) -> bool:
         # Compiling takes longer than these few steps.
         return False
+
+    @classmethod
+    def host_course(cls, settings: Settings) -> tuple[float, ...]:
+        """See :func:`host_course`; no data set, no network and no folder are needed for it."""
+        trainer = cls.__new__(cls)
+        trainer.settings = replace(settings, training=replace(settings.training, epochs=COURSE))
+        trainer.network = SimpleNamespace(cells=torch.nn.Linear(1, 1), host_parameters=torch.nn.Linear(1, 1).parameters)
+        trainer.host_epochs, trainer.num_epochs, trainer.initial_lr, trainer.weight_decay = 0, COURSE, 1.0, 0.0
+        rates = []
+        for epoch in range(COURSE):
+            trainer.current_epoch = epoch
+            cells, host = trainer.configure_optimizers()[0].param_groups
+            rates.append(0.0 if trainer._host_is_frozen() else host["lr"] / cells["lr"])
+        return tuple(rates)
 
 
 class ProbeIdentity(ProbeTrainer):
@@ -72,6 +90,19 @@ TRAINERS: Mapping[ProbeArm, type[ProbeTrainer]] = MappingProxyType(
     {"identity": ProbeIdentity, "random": ProbeRandom, "searched": ProbeSearched}
 )
 """The arms, the control first."""
+
+
+def host_course(settings: Settings) -> tuple[float, ...]:
+    """Return how the host trains beside implanted cells, as the implanting trainers do it with these settings.
+
+    The training is taken for :data:`COURSE` epochs long. Of each of them the host's learning rate as a share of the
+    cells', 0 where the host is frozen.
+
+    Example:
+        >>> host_course(Settings.from_block({"training": {"freeze_host": True}}))
+        (0.0, 0.0, 0.0, 0.0)
+    """
+    return ProbeSearched.host_course(settings)
 
 
 @dataclass(frozen=True)

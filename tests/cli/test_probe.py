@@ -13,6 +13,7 @@ from nnunet_folders import Folders
 from prediction_folders import DATASET_JSON, write_json, write_masks
 
 from nnunet_iac.cli.main import main
+from nnunet_iac.nnunet import probe as running
 from nnunet_iac.nnunet import probe_plan
 from nnunet_iac.nnunet.probe_trainer import ProbeTraining
 from nnunet_iac.nnunet.splits import Grouping
@@ -62,13 +63,27 @@ def test_it_prints_table_and_recommendation_and_writes_the_record(
 
     text, record = capsys.readouterr().out, record_of(hosted)
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("| ")]
-    assert [row[0] for row in rows] == ["arm", "---", "continued training", "random cells"]
-    assert rows[2][2] == "control" and rows[3][1] == "100.00" and rows[3][4].count("+") == 3
+    assert [row[0] for row in rows] == ["network", "---", "continued training", "random cells"]
+    assert rows[2][2] == "compared with" and rows[3][1] == "100.00" and rows[3][4].count("+") == 3
     assert rows[3][2].split("[")[1] == rows[3][3].strip("[")  # trainings that agree add no scatter
     assert "\ncells pay here: expect about +" in text and record["recommendation"]["verdict"] == "pays"
     assert "10 training cases of the fold: 4 train, 6 of 6 patients are held out" in text
     assert all(f"- {limit}\n" in text for limit in record["limits"])
+    commands = record["as_measured"]["commands"]
+    assert commands and all(f"\n  {command}\n" in text for command in commands) and "about 100 steps" in text
     assert len(record["arms"]["random"]["dice_of_patients"]) == 6 and record["seeds"] == [0, 1, 2]
+
+
+def test_it_says_what_will_be_done_and_how_long_it_still_takes(
+    hosted: Folders, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert probe("--seeds", "0", "1") == 0
+
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[2].startswith("4 short trainings of 100 steps, each of which then segments the 6 cases held out")
+    done = [line for line in lines if "]" in line and "done in" in line]
+    assert [line.endswith("less than a minute to go") for line in done] == [True, True, True, False]
+    assert done[1].startswith("[2/4] random cells, seed 0: done")
 
 
 def test_no_gain_is_plainly_said_and_no_failure(
@@ -113,6 +128,31 @@ def test_another_margin_needs_no_training(hosted: Folders, monkeypatch: pytest.M
     assert record_of(hosted)["recommendation"]["verdict"] == "do not bother"
 
 
+def test_another_limit_of_patients_is_another_probe(hosted: Folders, capsys: pytest.CaptureFixture[str]) -> None:
+    assert probe("--held-out", "5", "--seeds", "0") == 0
+    assert "10 training cases of the fold: 5 train, 5 of 5 patients are held out" in capsys.readouterr().out
+    assert json.loads((hosted.results / PROBE / "setup.json").read_text())["budget"]["held_out"] == 5
+
+    assert probe("--seeds", "0") == 2
+
+    assert "-o: expected the budget and held_out_cases and training_cases that" in capsys.readouterr().err
+
+
+def test_a_probe_of_an_earlier_version_goes_on(hosted: Folders, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert probe("--seeds", "0") == 0
+    setup = hosted.results / PROBE / "setup.json"
+    record = json.loads(setup.read_text())
+    # Without a limit of patients, and of a version that had a setting less.
+    del record["budget"]["held_out"], record["settings"]["search"]["keep_host"]
+    setup.write_text(json.dumps(record))
+    monkeypatch.setattr(running, "HELD_OUT", 1)
+    pretend(monkeypatch, lambda training: pytest.fail("trained again"))
+
+    assert probe("--seeds", "0") == 0
+
+    assert "held_out" not in record_of(hosted)["budget"] and len(record_of(hosted)["held_out_cases"]) == 6
+
+
 def test_with_too_few_patients_nothing_is_trained(
     hosted: Folders, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -120,7 +160,8 @@ def test_with_too_few_patients_nothing_is_trained(
 
     assert probe("--share", "0.3") == 0
 
-    assert "\ntoo few patients: 3 held out, at least 5 are needed" in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert "\ntoo few patients: 3 held out, at least 5 are needed" in text and "short trainings" not in text
     assert record_of(hosted)["arms"] == {}
 
 
@@ -152,6 +193,7 @@ def test_an_interruption_says_how_to_go_on(
         (["--seeds", "-1"], "--seeds: expected different numbers"),
         (["-np", "0"], "-np: expected at least one process"),
         (["--epochs", "0"], "--epochs: expected at least 1, got 0"),
+        (["--held-out", "0"], "--held-out: expected at least 1, got 0"),
         (["-o", __file__], "-o: expected a folder"),
     ],
 )

@@ -160,7 +160,11 @@ class TestAgain:
         _, said = run(planned(hosted), "identity", "random", seeds=(0, 3))
 
         assert ran == [("identity", 0), ("random", 0), ("identity", 3), ("random", 3)]
-        assert said[:2] == ["[1/4] identity, seed 0: done before, in 0 s", "[2/4] random, seed 0: done before, in 0 s"]
+        assert said[:2] == [
+            "[1/4] continued training, seed 0: done before, in 0 s",
+            "[2/4] random cells, seed 0: done before, in 0 s",
+        ]
+        assert [line.partition("; ")[2] for line in said[3::2]] == ["less than a minute to go", ""]
 
     def test_another_budget_or_host_does_not_mix_with_finished_trainings(self, hosted: Folders) -> None:
         run(planned(hosted))

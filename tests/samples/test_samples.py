@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import lzma
+import os
 import re
 import zipfile
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from typing import Any
 
 import pytest
 import torch
-from writers import digest, label_gaussians, logits_of
+from writers import digest, label_gaussians, logits_of, small_probe
 
 import nnunet_iac
 from nnunet_iac.cells.genotype import Genotype
@@ -27,6 +28,7 @@ from nnunet_iac.nnunet.last_good import RECORD as RESTORED
 from nnunet_iac.nnunet.last_good import read_restoration
 from nnunet_iac.nnunet.nearest_source import SourceChoice
 from nnunet_iac.nnunet.plans import configuration_of, genotype_of, read_plans, with_genotype
+from nnunet_iac.nnunet.probe import SETUP, held_out_limit, run_probe
 from nnunet_iac.nnunet.retrieved_trainer import RECORD, read_record
 from nnunet_iac.nnunet.run_state import read_state
 from nnunet_iac.nnunet.settings import Settings
@@ -59,12 +61,13 @@ FORMATS = {
     "nnunet/last_good": "restoration",
     "reports/documents": "search_result",
     "metaspace/space_entry": "meta_space",
+    "nnunet/probe_plan": "probe_setup",
 }
 """Modules with a schema number and the format that it numbers."""
 
 FOR_PEOPLE = {
     *("cells/transfer_report", "zoo/verification", "nnunet/supernet_audit", "cli/score", "cli/distance"),
-    *("nnunet/probe", "nnunet/probe_plan", "nnunet/candidate_training", "demo/runner"),
+    *("nnunet/probe", "nnunet/candidate_training", "demo/runner"),
 }
 """Modules whose records people and scripts read; no reader of the package looks at the number."""
 
@@ -237,6 +240,21 @@ def read_restored(path: Path, known: dict[str, Any]) -> None:
     assert found is not None and {"schema": 1, **asdict(found)} == known
 
 
+def read_probe_setup(path: Path, known: dict[str, Any]) -> None:
+    """The same command goes on in the folder; it is refused where anything that the trainings share differs."""
+    before = Path.cwd()
+    os.chdir(path.parent)
+    try:
+        Path("probe").mkdir()
+        path.rename(Path("probe") / SETUP)
+        assert held_out_limit(Path("probe"), None) == known["held_out"]
+        run_probe(small_probe(held_out=known["held_out"]), (), (), device=torch.device("cpu"), say=print)
+        with pytest.raises(ValueError, match="-o: expected the budget that"):
+            run_probe(small_probe(held_out=7), (), (), device=torch.device("cpu"), say=print)
+    finally:
+        os.chdir(before)
+
+
 READERS: dict[str, Callable[[Path, dict[str, Any]], None]] = {
     "genotype": read_genotype,
     "plans": read_plans_file,
@@ -253,4 +271,5 @@ READERS: dict[str, Callable[[Path, dict[str, Any]], None]] = {
     "retrieval": read_retrieval,
     "source_choice": read_choice,
     "restoration": read_restored,
+    "probe_setup": read_probe_setup,
 }

@@ -262,6 +262,33 @@ def _pack(folder: Path, path: Path) -> None:
             archive.write(file, file.relative_to(folder).as_posix())
 
 
+def write_probe_setup(out: Path) -> Golden:
+    """What all trainings of a probe share."""
+    setup = small_probe().setup()
+    (out / "probe_setup.json").write_text(json.dumps(setup))
+    return {"probe_setup": {"schema": setup["schema"], "held_out": setup["budget"].get("held_out")}}
+
+
+def small_probe(**budget: Any) -> Any:
+    """A probe whose host is a file in the working folder; nothing is trained."""
+    from stock_architecture import plain_architecture
+
+    from nnunet_iac.nnunet.probe_plan import Budget, Probe
+
+    host = Path("host.pth")
+    host.write_text("weights")
+    configuration = {
+        "data_identifier": "nnUNetPlans_2d",
+        "batch_size": 2,
+        "patch_size": [32, 32],
+        "spacing": [1.0, 1.0],
+        "architecture": plain_architecture([4, 4]),
+        "batch_dice": True,
+    }
+    plans = {"dataset_name": "Dataset990_Tiny", "plans_name": "tiny", "configurations": {"2d": configuration}}
+    return Probe(plans, "2d", 0, {}, host, Budget(**budget), ("a",), ("b",), 1, 1, None, Path("probe"))
+
+
 WRITERS: dict[str, Callable[[Path], Golden]] = {
     "training": write_training,
     "genotype": write_genotype,
@@ -273,6 +300,7 @@ WRITERS: dict[str, Callable[[Path], Golden]] = {
     "retrieval": write_retrieval,
     "choice": write_choice,
     "restored": write_restored,
+    "probe_setup": write_probe_setup,
 }
 
 if __name__ == "__main__":

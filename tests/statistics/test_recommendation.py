@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.stats import bootstrap
 
-from nnunet_iac.statistics.paired import mean_interval
 from nnunet_iac.statistics.patients import Agreement, PatientScores, patient_scores
 from nnunet_iac.statistics.recommendation import FEWEST, Estimate, Verdict, estimate, recommend, spread, too_few
 from nnunet_iac.statistics.scatter import run_interval
@@ -41,6 +41,9 @@ def scores(control: list[list[float]], other: list[list[float]]) -> PatientScore
         (found(-0.2, 0.9), "not settled", "hold out more patients, train more seeds, or train longer"),
         (found(0.4, 2.0, runs=(0.2, 2.2)), "pays", "with the scatter of trainings [+0.20, +2.20]"),
         (found(0.4, 2.0, runs=(-0.1, 2.5)), "not settled", "[-0.10, +2.50] with that of trainings"),
+        (found(-0.1, 0.2, runs=(-0.9, 1.0)), "not settled", "[-0.90, +1.00] with that of trainings"),
+        (found(-0.1, 0.2, runs=(-0.2, 0.3)), "do not bother", "with the scatter of trainings [-0.20, +0.30]"),
+        (found(-0.1, 0.2, 0.05, runs=(None, None)), "do not bother", "trainings were not counted"),
         (found(0.4, 2.0, 1.2, runs=(None, None)), "not settled", "one training of each arm shows no gain"),
         (found(0.4, 2.0, -0.1, 2.5), "not settled", "the seeds (-0.10, +2.50) scatter too far"),
         (found(-0.1, 0.3, -0.4, 0.6), "not settled", "the seeds (-0.40, +0.60) scatter too far"),
@@ -104,23 +107,54 @@ def test_runs_that_cannot_be_paired_are_refused() -> None:
         estimate(scores([[80.0] * 5] * 2, [[81.0] * 5]), 1)
 
 
+def test_a_gain_or_a_loss_is_real_only_if_other_trainings_would_show_it() -> None:
+    patients_only = [found(0.1, 0.3, runs=(-0.1, 0.4)), found(-2.0, -0.5, runs=(-2.6, 0.1))]
+    both = [found(0.1, 0.3), found(-2.0, -0.5)]
+
+    words = [recommend(one, margin=0.5).sentence for one in (*patients_only, *both)]
+
+    assert ["real" in text or "lost" in text for text in words] == [False, False, True, True]
+
+
+def probes(of_runs: float, gain: float, draws: int = 300, patients: int = 20, seeds: int = 3) -> list[Estimate]:
+    """What as many probes estimate; the difference of a patient scatters by 1, and a run on a patient too.
+
+    The intervals over patients are those of ``mean_interval``, of all probes in one call and with fewer samples.
+    """
+    rng = np.random.default_rng(0)
+    dice = 80 + rng.normal(0, of_runs, (draws, 2, seeds, 1)) + rng.normal(0, 1, (draws, 2, seeds, patients))
+    dice[:, 1] += gain + rng.normal(0, 1, (draws, 1, patients))
+    differences, runs = (dice[:, 1] - dice[:, 0]).mean(axis=1), dice.mean(axis=3)
+    ends = bootstrap((differences,), np.mean, axis=1, n_resamples=599, method="BCa", random_state=rng)
+    found = []
+    for values, (control, cells), *over in zip(differences, runs, *ends.confidence_interval, strict=True):
+        with_runs = run_interval(values, control, cells)
+        assert with_runs is not None
+        of_seeds = tuple(cells - control)
+        found.append(Estimate(patients, float(values.mean()), *over, of_seeds, with_runs.low, with_runs.high))
+    return found
+
+
+def share(hits: list[bool]) -> float:
+    return sum(hits) / len(hits)
+
+
 @pytest.mark.parametrize("of_runs", [0.3, 1.0])
 def test_without_an_effect_chance_seldom_pays(of_runs: float) -> None:
     """``pytest -k seldom -s`` prints it; 300 draws have a standard error of up to 0.02."""
-    rng, draws, patients, seeds = np.random.default_rng(0), 300, 20, 3
-    pays = alone = 0
-    for _ in range(draws):
-        dice = 80 + rng.normal(0, of_runs, (2, seeds, 1)) + rng.normal(0, 1, (2, seeds, patients))
-        dice[1] += rng.normal(0, 1, patients)
-        differences = (dice[1] - dice[0]).mean(axis=0)
-        runs = dice.mean(axis=2)
-        of_seeds = tuple(runs[1] - runs[0])
-        low, high = (lambda i: (i.low, i.high))(mean_interval(differences))
-        with_runs = run_interval(differences, runs[0], runs[1])
-        assert with_runs is not None
-        estimated = Estimate(patients, differences.mean(), low, high, of_seeds, with_runs.low, with_runs.high)
-        pays += recommend(estimated, margin=0.5).verdict == "pays"
-        alone += low > 0 and min(of_seeds) > 0
-    print(f"trainings scatter by {of_runs}: {pays / draws:.3f}, by the interval over patients {alone / draws:.3f}")
-    assert pays / draws <= 0.08
-    assert of_runs < 1 or alone / draws >= 0.1
+    found = probes(of_runs, gain=0.0)
+    pays = share([recommend(one, margin=0.5).verdict == "pays" for one in found])
+    alone = share([(one.low or 0) > 0 and min(one.of_seeds) > 0 for one in found])
+    print(f"trainings scatter by {of_runs}: {pays:.3f}, by the interval over patients {alone:.3f}")
+    assert pays <= 0.08
+    assert of_runs < 1 or alone >= 0.1
+
+
+@pytest.mark.parametrize("of_runs", [0.3, 0.6])
+def test_a_gain_of_the_margin_is_seldom_called_none(of_runs: float) -> None:
+    """At most in 5 of 100 probes, and one standard error of 300 draws (0.013) for the simulation itself."""
+    found = probes(of_runs, gain=0.5)
+    wrong = share([recommend(one, margin=0.5).verdict == "do not bother" for one in found])
+    alone = share([(one.high or 0) < 0.5 and max(one.of_seeds) < 0.5 for one in found])
+    print(f"trainings scatter by {of_runs}: {wrong:.3f}, by the interval over patients {alone:.3f}")
+    assert wrong <= 0.05 + 0.013 < alone
