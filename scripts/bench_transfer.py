@@ -4,9 +4,10 @@
 
 Needs nnU-Net's three folders, a planned and preprocessed data set, and a zoo with search supernets (``nnunet-iac zoo
 add --searches FOLDER``; for ``nearest`` features of their data sets too). Every arm is one ``nnUNetv2_train`` on plans
-that this script derives. Arms that are finished are not repeated, an interrupted one goes on where it was.
+that this script derives, which ends with the search. Arms that are finished are not repeated, an interrupted one goes
+on where it was.
 
-- ``scratch`` is ``nnUNetTrainerIAC``.
+- ``scratch`` is host and search of ``nnUNetTrainerIAC``.
 - a source (``nearest``, ``multi``, an entry's id, any number of them) is ``nnUNetTrainerIACTransfer``: host, cells and
   logits start from it. ``--transfer transfer.host=false`` leaves the host out.
 - ``<source>:host`` is the same trainer with the source's host alone; cells and logits are the scratch search's. What a
@@ -38,7 +39,7 @@ from pathlib import Path
 
 import numpy as np
 from bench_environment import bench_environment
-from transfer_study import BUDGET, Study
+from transfer_study import BUDGET, TRAINERS, Study
 from transfer_table import Search, curves_of, draw, markdown, rows_of
 
 from nnunet_iac.atomic import write_json
@@ -56,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             study.write_plans(arm, seed)
     runs = {(arm, seed): study.training(arm, seed, results, args.device) for seed in study.seeds for arm in study.arms}
     todo = [run for run in runs.values() if not run.is_done]
-    if run_trainings(todo, gpus=[None] * args.jobs, environment=bench_environment(args.threads)):
+    if run_trainings(todo, gpus=[None] * args.jobs, environment=bench_environment(args.threads, TRAINERS)):
         return 1
     rows = rows_of(study, {key: _read(run.folder) for key, run in runs.items()}, args.window)
     print("\n" + markdown(rows, study, args.window))

@@ -7,14 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nnunet_iac.nnunet.training_processes import Training
+from nnunet_iac.reports.result import FILE_NAME as RESULT
 
 SCRATCH = "scratch"
+TRAINERS = Path(__file__).resolve().parent / "search_only"
+"""The folder of the trainers: what comes after a search costs more than a short search, and says nothing here."""
+
 HOST = ":host"
 """End of the name of an arm that takes the source's host alone."""
 
 BUDGET = (
     "host.epochs=15 host.iterations=20 search.epochs=200 search.warmup_epochs=5 search.iterations=6 "
-    "search.validation_iterations=4 training.epochs=1 training.iterations=1 training.validation_iterations=1"
+    "search.validation_iterations=4 training.epochs=1 training.validation_iterations=1"
 ).split()
 
 COLD_CELLS = (
@@ -24,6 +28,16 @@ COLD_CELLS = (
     "transfer.rate=1",
 )
 """Settings of an arm that takes the host alone: cells and logits are those of the search from scratch, bit for bit."""
+
+
+@dataclass(frozen=True)
+class SearchOnly(Training):
+    """A run that ends with its search."""
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the search has its result."""
+        return (self.folder / RESULT).is_file()
 
 
 @dataclass(frozen=True)
@@ -98,9 +112,9 @@ class Study:
         except (ValueError, FileNotFoundError) as error:
             raise SystemExit(str(error)) from error
 
-    def training(self, arm: str, seed: int, results: Path, device: str) -> Training:
+    def training(self, arm: str, seed: int, results: Path, device: str) -> SearchOnly:
         """Return an arm's process."""
-        plans, trainer = self.plans_name(arm, seed), f"nnUNetTrainerIAC{'' if arm == SCRATCH else 'Transfer'}"
+        plans, trainer = self.plans_name(arm, seed), f"nnUNetTrainerSearch{'Scratch' if arm == SCRATCH else 'Warm'}"
         folder = results / self.dataset / f"{trainer}__{plans}__{self.configuration}" / f"fold_{self.fold}"
         what = ("nnUNetv2_train", str(int(self.dataset[7:10])), self.configuration, str(self.fold))
-        return Training(f"{arm}, seed {seed}", [*what, "-tr", trainer, "-p", plans, "--c", "-device", device], folder)
+        return SearchOnly(f"{arm}, seed {seed}", [*what, "-tr", trainer, "-p", plans, "--c", "-device", device], folder)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from runpy import run_path
 from typing import Any
 
 import pytest
@@ -15,9 +17,10 @@ from prepared_datasets import write_prepared
 
 from nnunet_iac.nnunet.plans import read_plans
 from nnunet_iac.nnunet.settings import Settings
-from nnunet_iac.nnunet.training_processes import SUMMARY, Training
+from nnunet_iac.nnunet.training_processes import Training
 
 SCRIPTS = str(Path(__file__).parents[1] / "scripts")
+TRAINERS = Path(__file__).parents[1] / "trainers"
 EDGES = {"probabilities": [[[0.125] * 8] * 2], "edge_weights": [[0.5, 0.5]], "jsd": [[None, None]]}
 LINE = {"schema": 1, "phase": "search", "seconds": 1.0, "weight_loss": 0.5, "arch_loss": None, **EDGES}
 LINE |= {"mask": [[[1] * 8] * 2], "pruned": [], "decided": [[False, False]], "active_operations": 16}
@@ -33,8 +36,7 @@ def run_fakes(trainings: Sequence[Training], **_: Any) -> list[Training]:
     """Leave what a search leaves."""
     for training in trainings:
         dice = DICE[training.name.rpartition(", seed ")[0]]
-        (training.folder / SUMMARY).parent.mkdir(parents=True)
-        (training.folder / SUMMARY).write_text("{}")
+        training.folder.mkdir(parents=True)
         lines = [{**LINE, "epoch": epoch, "dice": value} for epoch, value in enumerate(dice)]
         (training.folder / "search.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
         (training.folder / "search_result.json").write_text(json.dumps(search_result("short search", 0)))
@@ -99,3 +101,11 @@ def test_searches_without_dice_are_refused(bench: Any, monkeypatch: pytest.Monke
 
     with pytest.raises(SystemExit, match=r"expected the Dice of its epochs, found none; search with"):
         bench("--seeds", "0")
+
+
+@pytest.mark.parametrize(("name", "like"), [("Scratch", "IAC"), ("Warm", "IACTransfer")])
+def test_its_trainers_differ_in_what_follows_the_search_alone(name: str, like: str) -> None:
+    paths = {f"nnUNetTrainerSearch{name}": Path(SCRIPTS, "search_only"), f"nnUNetTrainer{like}": TRAINERS}
+    own, whole = (run_path(f"{folder}/{trainer}.py")[trainer] for trainer, folder in paths.items())
+
+    assert own.__mro__[1] is whole.__mro__[1] and own.recipe == replace(whole.recipe, train=False)
