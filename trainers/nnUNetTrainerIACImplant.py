@@ -5,6 +5,6 @@ from nnunet_iac.nnunet.trainers import IACTrainer
 
 
 class nnUNetTrainerIACImplant(IACTrainer):
-    """Upgrade a trained host: search cells with the host frozen, implant them, train both (``training.freeze_host``)."""
+    """Upgrade a trained host: search cells with the host frozen, implant them, train both."""
 
     recipe = Recipe(host="trained", cells="search")
