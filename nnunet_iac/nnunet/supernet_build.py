@@ -209,7 +209,7 @@ class SupernetBuild:
 
     def _measure_before(self, log: Log) -> None:
         estimate = self.measure_patches(extract(self.supernet, self.supernet.space.largest).network.to(self.device))
-        write_json(self.folder / BEFORE, {"schema": 1, "dice": estimate.dice, "loss": estimate.loss})
+        write_json(self.folder / BEFORE, {"dice": estimate.dice, "loss": estimate.loss})
         log(f"largest network before shrinking: Dice {estimate.dice:.4f} on {self.plan.measured} held-out patches")
 
     def measure(self, log: Log) -> Measured:

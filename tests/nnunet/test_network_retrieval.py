@@ -35,6 +35,7 @@ from nnunet_iac.nnunet.retrieval_trainings import TRAININGS
 from nnunet_iac.nnunet.retrieved_start import is_retrieved
 from nnunet_iac.nnunet.retrieved_trainer import START, retrieval_folder
 from nnunet_iac.nnunet.run_state import alone_in
+from nnunet_iac.zoo.candidates_entries import SUPERNET
 from nnunet_iac.zoo.entry import Description
 from nnunet_iac.zoo.store import Zoo
 
@@ -172,11 +173,14 @@ def test_the_same_data_under_another_name_is_said_and_can_be_left_out(
     dataset: Folders, capsys: pytest.CaptureFixture[str]
 ) -> None:
     zoo = Zoo(dataset.base / "zoo")
-    for entry in [e for e in zoo.entries() if e.dataset == DATASET]:
+    own = sorted((e for e in zoo.entries() if e.dataset == DATASET), key=lambda e: e.kind != SUPERNET)
+    copies: dict[str, str] = {}
+    for entry in own:
         about = Description(**{name: getattr(entry, name) for name in Description.__dataclass_fields__})
         tensors = zoo.read_weights(entry)
+        facts = {key: copies.get(value, value) if key == "supernet" else value for key, value in about.facts.items()}
         zoo.remove([entry.id])
-        zoo.add(replace(about, dataset="Dataset104_Copy"), tensors)
+        copies[entry.id] = zoo.add(replace(about, dataset="Dataset104_Copy", facts=facts), tensors).entry.id
 
     assert retrieve(dataset, "--protocol", "T1") == 0
     assert "WARNING: Dataset104_Copy" in capsys.readouterr().out
