@@ -107,8 +107,9 @@ def _with_later_settings(block: dict[str, Any]) -> dict[str, Any]:
 
 def _to_go(finished: Sequence[ProbeTraining], jobs: Sequence[ProbeTraining]) -> str:
     left = [job.arm for job in jobs if job not in finished]
-    arms = {job.arm for job in finished}
-    done: dict[str, list[float]] = {arm: [_seconds(job) for job in finished if job.arm == arm] for arm in arms}
+    done: dict[str, list[float]] = {}
+    for job in finished:
+        done.setdefault(job.arm, []).append(_seconds(job))
     return f"; {to_go(done, left)}" if left else ""
 
 
