@@ -15,6 +15,7 @@ import numpy as np
 from nnunet_iac.metaspace.retrieval import RetrievalIndex
 from nnunet_iac.metaspace.space import Float32, MetaSpace
 from nnunet_iac.metaspace.task import DatasetSample, Task
+from nnunet_iac.similarity.gaussians import Gaussian, bures_wasserstein
 from nnunet_iac.zoo.configuration import SubnetConfiguration
 
 Kept = TypeVar("Kept")
@@ -30,14 +31,16 @@ class Ranked:
     Attributes:
         task: whose candidate it is.
         index: its place among the task's candidates.
-        similarity: cosine of the target's and the candidate's embedding; the order follows it.
+        similarity: cosine of the target's and the candidate's embedding.
         predicted: Dice that the performance predictor expects, 0 to 1.
+        remoteness: of the data set that it comes from, see :func:`remoteness`.
     """
 
     task: Task
     index: int
     similarity: float
     predicted: float
+    remoteness: float = 0.0
 
     @property
     def configuration(self) -> SubnetConfiguration:
@@ -51,21 +54,36 @@ class Ranked:
 
 
 class Ranking(Sequence[Ranked]):
-    """Candidates of all tasks, the most similar to the target first; of equal ones in the order given.
+    """Candidates of all tasks, the best for the target first; of equal ones in the order given.
 
-    Only those that somebody asks for are found and made, with :meth:`RetrievalIndex.top`: of many thousands a
-    retrieval looks at a few. The order is that of inner products in double precision.
+    The order is that of ``similarity - w remoteness`` with ``w`` of
+    :attr:`~nnunet_iac.metaspace.settings.FitSettings.remoteness`; both terms together are one inner product, in double
+    precision. Only those that somebody asks for are found and made, with :meth:`RetrievalIndex.top`: of many thousands
+    a retrieval looks at a few.
 
     Args:
         space: that the embeddings are of.
         tasks: whose candidates are offered.
         models: ``(n, E)``, the embedded candidates of each task.
         target: ``(E,)``, the embedded target.
+        remote: remoteness of each task's data set; default: all are equally near, and nothing is added to the index.
     """
 
-    def __init__(self, space: MetaSpace, tasks: Sequence[Task], models: Sequence[Float32], target: Float32) -> None:
-        self._space, self._tasks, self._target = space, tasks, target
+    def __init__(
+        self,
+        space: MetaSpace,
+        tasks: Sequence[Task],
+        models: Sequence[Float32],
+        target: Float32,
+        remote: Sequence[float] = (),
+    ) -> None:
+        self._space, self._tasks, self._target, self._query = space, tasks, target, target
+        self._remote = list(remote) or [0.0] * len(tasks)
         self._ends = np.cumsum([len(rows) for rows in models], dtype=np.intp)
+        if any(self._remote):
+            columns = [np.full((len(rows), 1), far, np.float32) for rows, far in zip(models, remote, strict=True)]
+            models = [np.hstack(pair) for pair in zip(models, columns, strict=True)]
+            self._query = np.append(target, np.float32(-space.settings.remoteness))
         self._index = RetrievalIndex(np.concatenate(models)) if models else None
         self._found: list[Ranked] = []
 
@@ -90,18 +108,23 @@ class Ranking(Sequence[Ranked]):
         known = len(self._found)
         if count <= known or self._index is None:
             return
-        best = self._index.top(self._target, min(len(self), max(count, 2 * known, FIRST)))
+        best = self._index.top(self._query, min(len(self), max(count, 2 * known, FIRST)))
         places = best.places[known:]
-        predicted = self._space.predict(self._target, self._index.embeddings[places])
+        models = np.ascontiguousarray(self._index.embeddings[places, : len(self._target)])
+        predicted = self._space.predict(self._target, models)
+        similarity = models.astype(np.float64) @ self._target.astype(np.float64)
         owners = np.searchsorted(self._ends, places, side="right")
-        for place, owner, score, dice in zip(places, owners, best.scores[known:], predicted, strict=True):
+        for place, owner, cosine, dice in zip(places, owners, similarity, predicted, strict=True):
             task = self._tasks[owner]
             index = int(place - self._ends[owner] + len(task.candidates))
-            self._found.append(Ranked(task, index, float(score), float(dice)))
+            self._found.append(Ranked(task, index, float(cosine), float(dice), self._remote[owner]))
 
 
 def rank(space: MetaSpace, tasks: Sequence[Task], target: DatasetSample) -> Ranking:
-    """Return the candidates of all tasks, the most similar to the target first; of equal ones in the order given.
+    """Return the candidates of all tasks, the best for the target first; of equal ones in the order given.
+
+    The cosine orders the candidates of one source, and that is all that the rank loss teaches it. Which source a
+    candidate comes from is judged by the images: see :func:`remoteness` and :attr:`FitSettings.remoteness`.
 
     Args:
         space: fitted without the target.
@@ -114,7 +137,18 @@ def rank(space: MetaSpace, tasks: Sequence[Task], target: DatasetSample) -> Rank
     embedded = space.embed_dataset(target)
     offered = [task for task in tasks if task.dataset != target.name]
     models = [space.embed_models(task.candidates.topology, task.candidates.responses) for task in offered]
-    return Ranking(space, offered, models, embedded)
+    return Ranking(space, offered, models, embedded, remoteness(offered, target))
+
+
+def remoteness(tasks: Sequence[Task], target: DatasetSample) -> list[float]:
+    """Return how far the data set of each task is from a target: the squared Fréchet distance of their image features.
+
+    In units of the largest of them, so that the farthest data set has 1; 0 if all have the target's features.
+    """
+    own = Gaussian.from_samples(target.features)
+    squared = [bures_wasserstein(Gaussian.from_samples(task.sample.features), own) ** 2 for task in tasks]
+    largest = max(squared, default=0.0)
+    return [one / largest if largest > 0 else 0.0 for one in squared]
 
 
 @dataclass(frozen=True, eq=False)

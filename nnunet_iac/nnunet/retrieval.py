@@ -269,6 +269,7 @@ def _candidate_record(place: int, one: Ranked, made: _Made, judged: Judgement) -
         "candidate": one.name,
         **made.candidate,
         "similarity": one.similarity,
+        "remoteness": one.remoteness,
         "predicted_dice": one.predicted,
         "costs": asdict(made.costs),
         "dice_after_an_epoch": judged.dice.get(place),
