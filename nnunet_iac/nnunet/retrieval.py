@@ -152,6 +152,7 @@ def choose(
         "candidates": [_candidate_record(place, *pair, judged) for place, pair in made.items()],
         "rejected": [{"candidate": one.name, "breaks": list(broken)} for one, broken in found.rejected],
         "chosen": judged.best,
+        "undecided": judged.undecided,
         "lineage": [best.task.dataset],
         "transfer": thing.start.report.summary(),
     }
@@ -282,7 +283,8 @@ def _choice_text(judged: Judgement, one: Ranked, first: str) -> str:
         return f"Chosen: {one.name}, {first}."
     diverged = f" ({len(judged.failed)} diverged)" if judged.failed else ""
     count, dice = len(judged.dice) + len(judged.failed), judged.dice[judged.best]
-    return f"Chosen: {one.name}, place {judged.best} of {count}{diverged}, Dice {dice:.2f} after an epoch."
+    text = f"Chosen: {one.name}, place {judged.best} of {count}{diverged}, Dice {dice:.2f} after an epoch."
+    return f"{text} Not by its Dice: {judged.undecided}." if judged.undecided else text
 
 
 def _write(target: Target, record: dict[str, Any], plans: Plans, start: RetrievedStart | None) -> dict[str, Any]:
