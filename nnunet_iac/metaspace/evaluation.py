@@ -114,7 +114,8 @@ def evaluate(
 ) -> Evaluation:
     """Hold out each data set in turn, with all its tasks, fit on the others, and score the orders of its candidates.
 
-    The fit never sees the held-out data set: not its images, not its candidates, not their performance. Embedding its
+    The fit never sees the held-out data set: not its images, not its candidates, not their performance, and no
+    candidates whose weights have seen it. Embedding its
     candidates uses their topologies and responses, embedding it uses its images.
 
     Args:
@@ -132,8 +133,8 @@ def evaluate(
     outcomes = []
     for dataset in dict.fromkeys(task.dataset for task in tasks):
         listener(f"held out: {dataset}")
-        kept = np.array([task.dataset != dataset for task in tasks])
-        others = [task for task in tasks if task.dataset != dataset]
+        kept = np.array([dataset not in task.lineage for task in tasks])
+        others = [task for task in tasks if dataset not in task.lineage]
         own = fid[np.ix_(kept, kept)]
         space = fit(others, settings, fid=own)
         contrast = fit(others, settings.contrastive_only(), fid=own) if ablation else None

@@ -128,14 +128,15 @@ def rank(space: MetaSpace, tasks: Sequence[Task], target: DatasetSample) -> Rank
 
     Args:
         space: fitted without the target.
-        tasks: whose candidates are offered; those of the target's own data set are left out.
+        tasks: whose candidates are offered; those of the target's own data set, or with weights that have seen it, are
+            left out.
         target: its images.
 
     Raises:
         ValueError: if the features come from another encoder.
     """
     embedded = space.embed_dataset(target)
-    offered = [task for task in tasks if task.dataset != target.name]
+    offered = [task for task in tasks if target.name not in task.lineage]
     models = [space.embed_models(task.candidates.topology, task.candidates.responses) for task in offered]
     return Ranking(space, offered, models, embedded, remoteness(offered, target))
 

@@ -64,6 +64,7 @@ class Candidates:
         parameters: ``(n,)``, their numbers of parameters.
         configurations: of each.
         supernet: id of the supernet's entry in the zoo; empty if there is none.
+        ancestors: other data sets that the supernet's weights have seen, because its host started from them.
 
     Raises:
         ValueError: if lengths do not fit, there are fewer than two, a number is not finite, or all do equally well;
@@ -76,6 +77,7 @@ class Candidates:
     parameters: Array
     configurations: tuple[SubnetConfiguration, ...]
     supernet: str = ""
+    ancestors: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("topology", "responses"):
@@ -111,6 +113,11 @@ class Task:
     def dataset(self) -> str:
         """Name of the data set."""
         return self.sample.name
+
+    @property
+    def lineage(self) -> tuple[str, ...]:
+        """The data sets that the candidates' weights have seen, its own first."""
+        return (self.dataset, *self.candidates.ancestors)
 
 
 def check_tasks(tasks: Sequence[Task], least: int) -> None:

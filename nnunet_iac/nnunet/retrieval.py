@@ -89,7 +89,8 @@ def retrieve(
 ) -> dict[str, Any]:
     """Choose, write plans, weights and record, and return the record.
 
-    The meta-space is fitted here, without whatever the zoo knows of the target's own data set.
+    The meta-space is fitted here, without whatever the zoo knows of the target's own data set, and without supernets
+    whose weights have seen it.
 
     Args:
         zoo: where the supernets lie.
@@ -103,7 +104,7 @@ def retrieve(
         ValueError: if there are too few sources, or no candidate is within the limits, or trainings are of others.
         FloatingPointError: if the trainings of all candidates diverge.
     """
-    sources = [task for task in tasks if task.dataset != target.sample.name]
+    sources = [task for task in tasks if target.sample.name not in task.lineage]
     near, names = find_nearness(sources, target.sample)
     say(_near_words(near, names, request))
     if near.is_outlier and not request.anyway:
@@ -153,7 +154,7 @@ def choose(
         "rejected": [{"candidate": one.name, "breaks": list(broken)} for one, broken in found.rejected],
         "chosen": judged.best,
         "undecided": judged.undecided,
-        "lineage": [best.task.dataset],
+        "lineage": list(best.task.lineage),
         "transfer": thing.start.report.summary(),
     }
     return _write(target, record, thing.start.target.plans, thing.start)

@@ -65,6 +65,18 @@ def test_nothing_of_the_held_out_data_set_reaches_the_fit(monkeypatch: pytest.Mo
     assert not torch.equal(before[others].networks.dataset.weight, after[others].networks.dataset.weight)
 
 
+def test_candidates_whose_weights_have_seen_the_held_out_data_set_are_held_out_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tasks = list(planted_tasks(4))
+    tasks[3] = replace(tasks[3], candidates=replace(tasks[3].candidates, ancestors=(tasks[0].dataset,)))
+
+    spaces = fitted_spaces(tasks, monkeypatch)
+
+    assert (tasks[1].dataset, tasks[2].dataset) in spaces, "without the first and the last, when the first is held out"
+    assert len(spaces) == 4
+
+
 def test_all_tasks_of_a_data_set_are_held_out_together(monkeypatch: pytest.MonkeyPatch) -> None:
     tasks = list(planted_tasks(3))
     fold = replace(tasks[0], name="another fold")

@@ -137,3 +137,12 @@ def test_limits_that_nothing_meets_are_an_error_that_says_what_broke() -> None:
 
     with pytest.raises(ValueError, match=r"expected one of the 4 nearest candidates .* candidate \d+: macs 9 > 1"):
         walk(ranked, 1, lambda one: (one, ["macs 9 > 1"]), most=4)
+
+
+def test_candidates_whose_weights_have_seen_the_target_are_not_offered() -> None:
+    tasks = list(planted_tasks(4))
+    tasks[2] = replace(tasks[2], candidates=replace(tasks[2].candidates, ancestors=(TARGET.dataset,)))
+
+    assert {one.task.dataset for one in rank(space(), tasks, TARGET.sample)} == {
+        task.dataset for task in tasks if task is not tasks[2]
+    }

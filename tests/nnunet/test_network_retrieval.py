@@ -29,6 +29,7 @@ from nnunet_iac.nnunet.retrieval_target import retrieval_target
 from nnunet_iac.nnunet.retrieval_trainings import TRAININGS
 from nnunet_iac.nnunet.retrieved_trainer import START, retrieval_folder
 from nnunet_iac.nnunet.run_state import alone_in
+from nnunet_iac.zoo.entry import Description
 from nnunet_iac.zoo.store import Zoo
 
 SHORT = "--patches 8 --iterations 1 --share 0.5 --device cpu".split()
@@ -221,6 +222,26 @@ def test_limits_are_kept_by_what_is_measured_here(dataset: Folders, capsys: pyte
     error = capsys.readouterr().err
     assert "limits: expected one of the 18 nearest candidates within them, got none" in error and "macs" in error
     assert record_of(dataset) == record, "what was found stays until something else is found"
+
+
+def test_a_source_whose_host_started_from_the_target_is_left_out(
+    dataset: Folders, capsys: pytest.CaptureFixture[str]
+) -> None:
+    zoo = Zoo(dataset.base / "zoo")
+    entry = next(e for e in zoo.entries() if e.kind == "supernet" and e.dataset == "Dataset001_Source")
+    scored = next(e for e in zoo.entries() if e.facts.get("supernet") == entry.id)
+    weights, facts = zoo.read_weights(entry), {**entry.facts, "ancestors": [DATASET]}
+    kept = {f: getattr(entry, f) for f in Description.__dataclass_fields__}
+    zoo.remove([entry.id])
+    added = zoo.add(Description(**{**kept, "facts": facts}), weights)
+    assert added.entry.id == entry.id == scored.facts["supernet"]
+
+    assert retrieve(dataset, "--protocol", "T1") == 0
+
+    assert "the weights of Dataset001_Source 2d have seen the target" in capsys.readouterr().out
+    record = record_of(dataset)
+    assert record["sources"] == ["Dataset002_Source", "Dataset003_Source"]
+    assert record["lineage"] in ([name] for name in record["sources"])
 
 
 def test_a_target_without_relatives_keeps_nnunets_start_and_says_so(
