@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     limits.add_argument("--max-macs", type=float, metavar="N", help="multiply-adds")
     limits.add_argument("--max-latency-ms", type=float, metavar="MS", help="milliseconds of a forward pass")
     limits.add_argument("--max-memory-mb", type=float, metavar="MIB", help="MiB of weights and a forward pass")
-    parser.add_argument("--most", type=int, default=100, help="candidates to look at at most (default: %(default)s)")
+    parser.add_argument("--most", type=int, default=100, help="candidates to measure at most (default: %(default)s)")
     parser.add_argument("--iterations", type=int, default=250, help="steps of a candidate's epoch (default: 250)")
     parser.add_argument("--share", type=float, default=0.3, help="of the patients judge candidates (default: 0.3)")
     parser.add_argument("--anyway", action="store_true", help="retrieve even if no data set of the zoo is near")

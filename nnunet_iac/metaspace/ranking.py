@@ -1,7 +1,8 @@
 """All candidates of a zoo in the order in which a meta-space offers them to a target, and a walk down to those allowed.
 
 MedNNS: T1 takes the nearest model of the space, T5 and T10 the five and ten nearest. Limits on size and speed are left
-open there; here the walk asks for each candidate, nearest first, what it breaks, until enough are found.
+open there; here the walk asks for each candidate, nearest first, what it breaks, until enough are found. What can
+be known without measuring is asked first and costs none of the looks.
 """
 
 from __future__ import annotations
@@ -158,7 +159,7 @@ class Walk(Generic[Kept]):
 
     Attributes:
         kept: candidates that break no limit, nearest first, with what was made of them.
-        rejected: the others that were looked at, with what they break.
+        rejected: the others on the way, with what they break.
     """
 
     kept: tuple[tuple[Ranked, Kept], ...]
@@ -166,7 +167,12 @@ class Walk(Generic[Kept]):
 
 
 def walk(
-    ranked: Sequence[Ranked], count: int, look: Callable[[Ranked], tuple[Kept, Sequence[str]]], *, most: int
+    ranked: Sequence[Ranked],
+    count: int,
+    look: Callable[[Ranked], tuple[Kept, Sequence[str]]],
+    *,
+    most: int,
+    outsized: Callable[[Ranked], Sequence[str]] = lambda one: (),
 ) -> Walk[Kept]:
     """Look at candidates, nearest first, until ``count`` break no limit.
 
@@ -175,25 +181,30 @@ def walk(
         count: how many to find.
         look: returns what is made of a candidate, and which limits it breaks.
         most: candidates to look at at most; what they break is measured, which takes time.
+        outsized: returns which limits a candidate breaks that need no measuring; such are passed over uncounted.
 
     Raises:
         ValueError: if none is allowed; the message says what the first ones break.
     """
     kept: list[tuple[Ranked, Kept]] = []
     rejected: list[tuple[Ranked, tuple[str, ...]]] = []
-    for place in range(min(most, len(ranked))):
+    looked, place = 0, 0
+    while place < len(ranked) and looked < most and len(kept) < count:
         one = ranked[place]
+        place += 1
+        if too_large := tuple(outsized(one)):
+            rejected.append((one, too_large))
+            continue
+        looked += 1
         made, broken = look(one)
         if broken:
             rejected.append((one, tuple(broken)))
         else:
             kept.append((one, made))
-        if len(kept) == count:
-            break
     if not kept:
         first = "; ".join(f"{one.name}: {', '.join(broken)}" for one, broken in rejected[:3])
         raise ValueError(
-            f"limits: expected one of the {min(most, len(ranked))} nearest candidates within them, got none ({first}); "
-            "loosen them, or look at more candidates"
+            f"limits: expected one of the {place} nearest candidates within them, got none ({first}); loosen them"
+            + (", or look at more candidates (--most, retrieval.most)" if place < len(ranked) else "")
         )
     return Walk(tuple(kept), tuple(rejected))

@@ -102,6 +102,7 @@ class AutoTrainer(TransferTrainer):
         return Request(
             protocol=wanted.protocol,
             limits=limits,
+            most=wanted.most,
             iterations=wanted.iterations,
             seed=self.settings.search.seed,
             device=str(self.device),

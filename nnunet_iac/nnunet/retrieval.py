@@ -19,20 +19,18 @@ from nnunet_iac.metaspace.ranking import Ranked, rank, walk
 from nnunet_iac.metaspace.relatives import find_nearness, near_text
 from nnunet_iac.metaspace.settings import FitSettings
 from nnunet_iac.metaspace.task import Task
+from nnunet_iac.nnunet.candidate_looks import CandidateLooks, Made
 from nnunet_iac.nnunet.candidate_training import CandidateTraining, Judgement, best_candidate
 from nnunet_iac.nnunet.model_folder import RECORD
 from nnunet_iac.nnunet.plans import Plans, configuration_of, derive, write_plans
-from nnunet_iac.nnunet.recalibration import recalibrate_on
 from nnunet_iac.nnunet.retrieval_target import Target
 from nnunet_iac.nnunet.retrieval_trainings import TRAININGS, agree_on_trainings
-from nnunet_iac.nnunet.retrieved_start import RetrievedStart, retrieved_start
+from nnunet_iac.nnunet.retrieved_start import RetrievedStart
 from nnunet_iac.nnunet.retrieved_trainer import SCHEMA, START
 from nnunet_iac.nnunet.weights import build_network, write_weights
 from nnunet_iac.similarity.outliers import Nearness
-from nnunet_iac.zoo.candidates_entries import read_supernet
-from nnunet_iac.zoo.costs import Costs, Limits, measure_costs
+from nnunet_iac.zoo.costs import Limits, measure_costs
 from nnunet_iac.zoo.store import Zoo
-from nnunet_iac.zoo.subnetwork import extract
 
 PROTOCOLS: Mapping[str, int] = {"T1": 1, "T5": 5, "T10": 10}
 """How many of the nearest candidates are trained for an epoch each; the one of T1 is taken as it is."""
@@ -45,7 +43,7 @@ class Request:
     Attributes:
         protocol: key of :data:`PROTOCOLS`.
         limits: that candidates must not break on this machine.
-        most: candidates to look at at most.
+        most: candidates to build and measure at most; those with too many parameters or multiply-adds do not count.
         iterations: of a candidate's epoch.
         seed: of what the source has no weights for, and of the trainings.
         device: where to measure and train.
@@ -69,13 +67,6 @@ class Request:
         for name, low in (("most", 1), ("iterations", 1), ("seed", 0)):
             if getattr(self, name) < low:
                 raise ValueError(f"--{name}: expected at least {low}, got {getattr(self, name)}")
-
-
-@dataclass(frozen=True, eq=False)
-class _Made:
-    candidate: Mapping[str, Any]
-    start: RetrievedStart
-    costs: Costs
 
 
 def retrieve(
@@ -141,7 +132,9 @@ def choose(
     """
     near, names = nearness
     count = PROTOCOLS[request.protocol]
-    found = walk(ranked, count, lambda one: _look(zoo, one, target, request, say), most=request.most)
+    device = torch.device(request.device)
+    looks = CandidateLooks(zoo, target, request.limits, seed=request.seed, device=device, say=say)
+    found = walk(ranked, count, looks.look, most=request.most, outsized=looks.outsized)
     made = dict(enumerate(found.kept, start=1))
     judged = _judge({place: thing for place, (_, thing) in made.items()}, target, request, say, replace=replace)
     best, thing = made[judged.best]
@@ -195,30 +188,8 @@ def _base_record(target: Target, request: Request, near: Nearness, names: Sequen
     }
 
 
-def _look(
-    zoo: Zoo, one: Ranked, target: Target, request: Request, say: Callable[[str], None]
-) -> tuple[_Made, list[str]]:
-    """Make a candidate's start on the target's plan and say what it breaks."""
-    entry = zoo.entry(one.task.candidates.supernet)
-    candidate = extract(read_supernet(zoo, entry), one.configuration)
-    start = retrieved_start(
-        entry, candidate, target.plans, target.configuration, target.target.dataset, name=target.name, seed=request.seed
-    )
-    planned = configuration_of(target.plans, target.configuration)
-    costs = measure_costs(
-        start.network, start.target.inputs, planned["patch_size"], device=torch.device(request.device)
-    )
-    broken = request.limits.broken_by(costs)
-    say(f"{one.name}: similarity {one.similarity:.3f}, {costs}{'; too much' if broken else ''}")
-    # A supernet's running statistics are those of its largest network, on another data set. Costs do not hang on them.
-    if not broken and (layers := recalibrate_on(start.network, target.data, seed=request.seed)):
-        say(f"{one.name}: {layers} layers of batch normalisation recalibrated on training cases of the target")
-    about = {"supernet": entry.id, "configuration": one.configuration.to_dict()}
-    return _Made(about, start, costs), broken
-
-
 def _judge(
-    made: Mapping[int, _Made], target: Target, request: Request, say: Callable[[str], None], *, replace: bool
+    made: Mapping[int, Made], target: Target, request: Request, say: Callable[[str], None], *, replace: bool
 ) -> Judgement:
     """Train the candidates for an epoch each, unless there is one only."""
     if len(made) == 1:
@@ -233,7 +204,7 @@ def _judge(
     return best_candidate(trainings, torch.device(request.device), say)
 
 
-def _identity(target: Target, request: Request, made: Mapping[int, _Made]) -> dict[str, Any]:
+def _identity(target: Target, request: Request, made: Mapping[int, Made]) -> dict[str, Any]:
     """Return what short trainings are of, as JSON has it."""
     wanted = {
         "schema": SCHEMA,
@@ -265,7 +236,7 @@ def _training(place: int, start: RetrievedStart, target: Target, request: Reques
     )
 
 
-def _candidate_record(place: int, one: Ranked, made: _Made, judged: Judgement) -> dict[str, Any]:
+def _candidate_record(place: int, one: Ranked, made: Made, judged: Judgement) -> dict[str, Any]:
     return {
         "place": place,
         "candidate": one.name,

@@ -169,6 +169,7 @@ class RetrievalSettings:
     patches: int = _setting(128, _integer(2), "of the training images to look at")
     share: float = _setting(0.3, _number(0, 0.9), "of the training patients judge the candidates of T5 and T10")
     anyway: bool = _setting(False, _one_of(True, False), "retrieve even if no data set of the zoo is near")
+    most: int = _setting(100, _integer(1), "candidates to build and measure at most; those too large do not count")
     max_params: float | None = _setting(
         None, _or_null(_number(0, 1e15)), "parameters of the network at most; null: any"
     )

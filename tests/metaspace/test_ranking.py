@@ -139,6 +139,24 @@ def test_limits_that_nothing_meets_are_an_error_that_says_what_broke() -> None:
         walk(ranked, 1, lambda one: (one, ["macs 9 > 1"]), most=4)
 
 
+def test_candidates_that_are_known_to_be_too_large_are_passed_over_uncounted() -> None:
+    ranked = rank(space(), planted_tasks(4), TARGET.sample)
+    looked: list[Ranked] = []
+
+    def look(one: Ranked) -> tuple[str, list[str]]:
+        looked.append(one)
+        return one.name, []
+
+    found = walk(ranked, 2, look, most=2, outsized=lambda one: ["big"] if one in ranked[:150] else [])
+
+    assert looked == ranked[150:152] == [kept for kept, _ in found.kept]
+    assert [one for one, _ in found.rejected] == ranked[:150]
+    with pytest.raises(ValueError, match=r"one of the 320 nearest .*big.*; loosen them$"):
+        walk(ranked, 2, look, most=2, outsized=lambda one: ["big"])
+    with pytest.raises(ValueError, match=r"one of the 2 nearest .* or look at more candidates .--most, retrieval.most"):
+        walk(ranked, 2, lambda one: (one, ["slow"]), most=2)
+
+
 def test_candidates_whose_weights_have_seen_the_target_are_not_offered() -> None:
     tasks = list(planted_tasks(4))
     tasks[2] = replace(tasks[2], candidates=replace(tasks[2].candidates, ancestors=(TARGET.dataset,)))

@@ -18,7 +18,7 @@ from nnunet_iac.cli.main import main
 from nnunet_iac.metaspace.ranking import Ranked
 from nnunet_iac.metaspace.relatives import find_nearness
 from nnunet_iac.metaspace.zoo_tasks import read_tasks
-from nnunet_iac.nnunet import retrieval
+from nnunet_iac.nnunet import candidate_looks, retrieval
 from nnunet_iac.nnunet.candidate_training import LEARNED, CandidateTrainer, CandidateTraining
 from nnunet_iac.nnunet.hosts import read_checkpoint
 from nnunet_iac.nnunet.image_samples import PreparedData, prepared_data
@@ -109,9 +109,11 @@ def test_batch_normalisation_is_recalibrated_on_the_target(
     path.write_text(json.dumps(plans))
     fill(tiny, Zoo.create(tiny.base / "zoo"))
     looked: list[PreparedData] = []
-    original = retrieval.recalibrate_on
+    original = candidate_looks.recalibrate_on
     monkeypatch.setattr(
-        retrieval, "recalibrate_on", lambda net, data, seed: (looked.append(data), original(net, data, seed=seed))[1]
+        candidate_looks,
+        "recalibrate_on",
+        lambda net, data, seed: (looked.append(data), original(net, data, seed=seed))[1],
     )
 
     assert retrieve(tiny, "--protocol", "T1") == 0
@@ -217,11 +219,30 @@ def test_limits_are_kept_by_what_is_measured_here(dataset: Folders, capsys: pyte
         "breaks": [f"parameters {limit + 1:.4g} > {limit:.4g}"],
     }
     assert [c["costs"]["parameters"] <= limit for c in record["candidates"]] == [True]
+    one = record["candidates"][0]["costs"]
+    exact = ["--max-params", str(one["parameters"]), "--max-macs", str(one["macs"]), "--most", "1"]
+    assert retrieve(dataset, "--protocol", "T1", *exact, "--overwrite") == 0, "too large ones cost no look"
+    assert record_of(dataset)["candidates"][0]["candidate"] == record["candidates"][0]["candidate"]
 
     assert retrieve(dataset, "--max-macs", "1", "--overwrite") == 2
     error = capsys.readouterr().err
     assert "limits: expected one of the 18 nearest candidates within them, got none" in error and "macs" in error
     assert record_of(dataset) == record, "what was found stays until something else is found"
+
+
+def test_a_supernet_is_read_once_and_not_at_all_for_candidates_that_are_too_large(
+    dataset: Folders, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    read: list[str] = []
+    original = candidate_looks.read_supernet
+    monkeypatch.setattr(
+        candidate_looks, "read_supernet", lambda zoo, entry: (read.append(entry.id), original(zoo, entry))[1]
+    )
+    monkeypatch.setattr(CandidateTraining, "dice", lambda self, device: 50.0)
+
+    assert retrieve(dataset, "--max-params", "1") == 2 and not read
+    assert retrieve(dataset, "--protocol", "T10", "--overwrite") == 0
+    assert len(record_of(dataset)["candidates"]) == 10 and len(read) == len(set(read)) <= 3
 
 
 def test_a_source_whose_host_started_from_the_target_is_left_out(
