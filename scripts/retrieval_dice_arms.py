@@ -131,10 +131,12 @@ def retrieved(study: Study, run: Run, results: Path) -> dict[str, Any]:
 
 
 def _datasets(zoo: Zoo, record: Mapping[str, Any]) -> set[str]:
-    """Return the data sets that the supernets of all candidates were trained on, hosts included."""
+    """Return the data sets that the supernets of all candidates have seen: hosts and what these started from too."""
+    from nnunet_iac.nnunet.nearest_source import lineage_of
+
     entries = [zoo.entry(one["supernet"]) for one in record.get("candidates", ())]
     hosts = [entry.facts["host"]["dataset"] for entry in entries if entry.facts.get("host")]
-    return {*(entry.dataset for entry in entries), *hosts}
+    return {*(name for entry in entries for name in lineage_of(entry)), *hosts}
 
 
 def _choice(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "in its fit",
     )
     add_fit_arguments(parser)
-    parser.add_argument("--most", type=int, default=100, help="candidates to look at at most (default: %(default)s)")
+    parser.add_argument("--most", type=int, default=100, help="candidates to measure at most (default: %(default)s)")
     parser.add_argument("--iterations", type=int, default=250, help="steps of a candidate's epoch (default: 250)")
     parser.add_argument("--share", type=float, default=0.3, help="of the patients judge candidates (default: 0.3)")
     parser.add_argument("--anyway", action="store_true", help="retrieve even if no data set of the zoo is near")

@@ -1,4 +1,7 @@
-"""Orders of a held-out data set's candidates that need no meta-space; it has to beat them."""
+"""Orders of a held-out data set's candidates that need no meta-space, to compare it with.
+
+It does not beat all of them everywhere: see :mod:`~nnunet_iac.metaspace.evaluation`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,20 @@
-"""Leave one data set out: does the meta-space order the sub-networks of a data set that it never saw?"""
+"""Leave one data set out: does the meta-space order the sub-networks of a data set that it never saw?
+
+Better than some simple orders, not better than all. In a planted world, where each data set wants a certain width of
+network and its images show which (eight data sets, four seeds, three held out each), the means were
+
+======================  ========  =========  =========  ==========
+order by                Spearman  regret T1  regret T5  regret T10
+======================  ========  =========  =========  ==========
+meta-space                 0.771      0.046      0.020       0.009
+nearest data set (OT)      0.859      0.026      0.007       0.002
+best on average            0.414      0.062      0.040       0.030
+largest network           -0.131      0.438      0.169       0.168
+======================  ========  =========  =========  ==========
+
+All sources have the very same candidates scored there, which suits the orders that take over a Dice. In other words:
+the meta-space has to be measured on the zoo at hand, and ``nnunet-iac zoo fit`` prints this table for it.
+"""
 
 from __future__ import annotations
 
@@ -95,7 +111,8 @@ def evaluate(
 ) -> Evaluation:
     """Hold out each data set in turn, with all its tasks, fit on the others, and score the orders of its candidates.
 
-    The fit never sees the held-out data set: not its images, not its candidates, not their performance. Embedding its
+    The fit never sees the held-out data set: not its images, not its candidates, not their performance, and no
+    candidates whose weights have seen it. Embedding its
     candidates uses their topologies and responses, embedding it uses its images.
 
     Args:
@@ -113,8 +130,8 @@ def evaluate(
     outcomes = []
     for dataset in dict.fromkeys(task.dataset for task in tasks):
         listener(f"held out: {dataset}")
-        kept = np.array([task.dataset != dataset for task in tasks])
-        others = [task for task in tasks if task.dataset != dataset]
+        kept = np.array([dataset not in task.lineage for task in tasks])
+        others = [task for task in tasks if dataset not in task.lineage]
         own = fid[np.ix_(kept, kept)]
         space = fit(others, settings, fid=own)
         contrast = fit(others, settings.contrastive_only(), fid=own) if ablation else None

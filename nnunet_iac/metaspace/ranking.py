@@ -1,7 +1,8 @@
 """All candidates of a zoo in the order in which a meta-space offers them to a target, and a walk down to those allowed.
 
 MedNNS: T1 takes the nearest model of the space, T5 and T10 the five and ten nearest. Limits on size and speed are left
-open there; here the walk asks for each candidate, nearest first, what it breaks, until enough are found.
+open there; here the walk asks for each candidate, nearest first, what it breaks, until enough are found. What can
+be known without measuring is asked first and costs none of the looks.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy as np
 from nnunet_iac.metaspace.retrieval import RetrievalIndex
 from nnunet_iac.metaspace.space import Float32, MetaSpace
 from nnunet_iac.metaspace.task import DatasetSample, Task
+from nnunet_iac.similarity.gaussians import Gaussian, bures_wasserstein
 from nnunet_iac.zoo.configuration import SubnetConfiguration
 
 Kept = TypeVar("Kept")
@@ -30,14 +32,16 @@ class Ranked:
     Attributes:
         task: whose candidate it is.
         index: its place among the task's candidates.
-        similarity: cosine of the target's and the candidate's embedding; the order follows it.
+        similarity: cosine of the target's and the candidate's embedding.
         predicted: Dice that the performance predictor expects, 0 to 1.
+        remoteness: of the data set that it comes from, see :func:`remoteness`.
     """
 
     task: Task
     index: int
     similarity: float
     predicted: float
+    remoteness: float = 0.0
 
     @property
     def configuration(self) -> SubnetConfiguration:
@@ -51,21 +55,36 @@ class Ranked:
 
 
 class Ranking(Sequence[Ranked]):
-    """Candidates of all tasks, the most similar to the target first; of equal ones in the order given.
+    """Candidates of all tasks, the best for the target first; of equal ones in the order given.
 
-    Only those that somebody asks for are found and made, with :meth:`RetrievalIndex.top`: of many thousands a
-    retrieval looks at a few. The order is that of inner products in double precision.
+    The order is that of ``similarity - w remoteness`` with ``w`` of
+    :attr:`~nnunet_iac.metaspace.settings.FitSettings.remoteness`; both terms together are one inner product, in double
+    precision. Only those that somebody asks for are found and made, with :meth:`RetrievalIndex.top`: of many thousands
+    a retrieval looks at a few.
 
     Args:
         space: that the embeddings are of.
         tasks: whose candidates are offered.
         models: ``(n, E)``, the embedded candidates of each task.
         target: ``(E,)``, the embedded target.
+        remote: remoteness of each task's data set; default: all are equally near, and nothing is added to the index.
     """
 
-    def __init__(self, space: MetaSpace, tasks: Sequence[Task], models: Sequence[Float32], target: Float32) -> None:
-        self._space, self._tasks, self._target = space, tasks, target
+    def __init__(
+        self,
+        space: MetaSpace,
+        tasks: Sequence[Task],
+        models: Sequence[Float32],
+        target: Float32,
+        remote: Sequence[float] = (),
+    ) -> None:
+        self._space, self._tasks, self._target, self._query = space, tasks, target, target
+        self._remote = list(remote) or [0.0] * len(tasks)
         self._ends = np.cumsum([len(rows) for rows in models], dtype=np.intp)
+        if any(self._remote):
+            columns = [np.full((len(rows), 1), far, np.float32) for rows, far in zip(models, remote, strict=True)]
+            models = [np.hstack(pair) for pair in zip(models, columns, strict=True)]
+            self._query = np.append(target, np.float32(-space.settings.remoteness))
         self._index = RetrievalIndex(np.concatenate(models)) if models else None
         self._found: list[Ranked] = []
 
@@ -90,31 +109,48 @@ class Ranking(Sequence[Ranked]):
         known = len(self._found)
         if count <= known or self._index is None:
             return
-        best = self._index.top(self._target, min(len(self), max(count, 2 * known, FIRST)))
+        best = self._index.top(self._query, min(len(self), max(count, 2 * known, FIRST)))
         places = best.places[known:]
-        predicted = self._space.predict(self._target, self._index.embeddings[places])
+        models = np.ascontiguousarray(self._index.embeddings[places, : len(self._target)])
+        predicted = self._space.predict(self._target, models)
+        similarity = models.astype(np.float64) @ self._target.astype(np.float64)
         owners = np.searchsorted(self._ends, places, side="right")
-        for place, owner, score, dice in zip(places, owners, best.scores[known:], predicted, strict=True):
+        for place, owner, cosine, dice in zip(places, owners, similarity, predicted, strict=True):
             task = self._tasks[owner]
             index = int(place - self._ends[owner] + len(task.candidates))
-            self._found.append(Ranked(task, index, float(score), float(dice)))
+            self._found.append(Ranked(task, index, float(cosine), float(dice), self._remote[owner]))
 
 
 def rank(space: MetaSpace, tasks: Sequence[Task], target: DatasetSample) -> Ranking:
-    """Return the candidates of all tasks, the most similar to the target first; of equal ones in the order given.
+    """Return the candidates of all tasks, the best for the target first; of equal ones in the order given.
+
+    The cosine orders the candidates of one source, and that is all that the rank loss teaches it. Which source a
+    candidate comes from is judged by the images: see :func:`remoteness` and :attr:`FitSettings.remoteness`.
 
     Args:
         space: fitted without the target.
-        tasks: whose candidates are offered; those of the target's own data set are left out.
+        tasks: whose candidates are offered; those of the target's own data set, or with weights that have seen it, are
+            left out.
         target: its images.
 
     Raises:
         ValueError: if the features come from another encoder.
     """
     embedded = space.embed_dataset(target)
-    offered = [task for task in tasks if task.dataset != target.name]
+    offered = [task for task in tasks if target.name not in task.lineage]
     models = [space.embed_models(task.candidates.topology, task.candidates.responses) for task in offered]
-    return Ranking(space, offered, models, embedded)
+    return Ranking(space, offered, models, embedded, remoteness(offered, target))
+
+
+def remoteness(tasks: Sequence[Task], target: DatasetSample) -> list[float]:
+    """Return how far the data set of each task is from a target: the squared Fréchet distance of their image features.
+
+    In units of the largest of them, so that the farthest data set has 1; 0 if all have the target's features.
+    """
+    own = Gaussian.from_samples(target.features)
+    squared = [bures_wasserstein(Gaussian.from_samples(task.sample.features), own) ** 2 for task in tasks]
+    largest = max(squared, default=0.0)
+    return [one / largest if largest > 0 else 0.0 for one in squared]
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,7 +159,7 @@ class Walk(Generic[Kept]):
 
     Attributes:
         kept: candidates that break no limit, nearest first, with what was made of them.
-        rejected: the others that were looked at, with what they break.
+        rejected: the others on the way, with what they break.
     """
 
     kept: tuple[tuple[Ranked, Kept], ...]
@@ -131,7 +167,12 @@ class Walk(Generic[Kept]):
 
 
 def walk(
-    ranked: Sequence[Ranked], count: int, look: Callable[[Ranked], tuple[Kept, Sequence[str]]], *, most: int
+    ranked: Sequence[Ranked],
+    count: int,
+    look: Callable[[Ranked], tuple[Kept, Sequence[str]]],
+    *,
+    most: int,
+    outsized: Callable[[Ranked], Sequence[str]] = lambda one: (),
 ) -> Walk[Kept]:
     """Look at candidates, nearest first, until ``count`` break no limit.
 
@@ -140,25 +181,30 @@ def walk(
         count: how many to find.
         look: returns what is made of a candidate, and which limits it breaks.
         most: candidates to look at at most; what they break is measured, which takes time.
+        outsized: returns which limits a candidate breaks that need no measuring; such are passed over uncounted.
 
     Raises:
         ValueError: if none is allowed; the message says what the first ones break.
     """
     kept: list[tuple[Ranked, Kept]] = []
     rejected: list[tuple[Ranked, tuple[str, ...]]] = []
-    for place in range(min(most, len(ranked))):
+    looked, place = 0, 0
+    while place < len(ranked) and looked < most and len(kept) < count:
         one = ranked[place]
+        place += 1
+        if too_large := tuple(outsized(one)):
+            rejected.append((one, too_large))
+            continue
+        looked += 1
         made, broken = look(one)
         if broken:
             rejected.append((one, tuple(broken)))
         else:
             kept.append((one, made))
-        if len(kept) == count:
-            break
     if not kept:
         first = "; ".join(f"{one.name}: {', '.join(broken)}" for one, broken in rejected[:3])
         raise ValueError(
-            f"limits: expected one of the {min(most, len(ranked))} nearest candidates within them, got none ({first}); "
-            "loosen them, or look at more candidates"
+            f"limits: expected one of the {place} nearest candidates within them, got none ({first}); loosen them"
+            + (", or look at more candidates (--most, retrieval.most)" if place < len(ranked) else "")
         )
     return Walk(tuple(kept), tuple(rejected))

@@ -68,6 +68,7 @@ class Candidates:
         configurations: of each.
         supernet: id of the supernet's entry in the zoo; empty if there is none.
         space: that the configurations are of; None if it is not known.
+        ancestors: other data sets that the supernet's weights have seen, because its host started from them.
 
     Raises:
         ValueError: if lengths do not fit, there are fewer than two, a number is not finite, or all do equally well;
@@ -81,6 +82,7 @@ class Candidates:
     configurations: tuple[SubnetConfiguration, ...]
     supernet: str = ""
     space: ElasticSpace | None = None
+    ancestors: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("topology", "responses"):
@@ -126,6 +128,11 @@ class Task:
             found.update(f"{array.shape}".encode() + np.ascontiguousarray(array, dtype="<f8").tobytes())
         found.update(json.dumps([one.to_dict() for one in told.configurations]).encode())
         return found.hexdigest()
+
+    @property
+    def lineage(self) -> tuple[str, ...]:
+        """The data sets that the candidates' weights have seen, its own first."""
+        return (self.dataset, *self.candidates.ancestors)
 
 
 def check_tasks(tasks: Sequence[Task], least: int) -> None:

@@ -124,11 +124,13 @@ def read_candidates(zoo: Zoo, entry: Entry) -> Candidates:
     )
     supernet = zoo.entry(str(_fact(entry, "supernet")))
     space = _space(supernet)
+    # Entries of versions that did not know of them have none.
+    seen = tuple(map(str, supernet.facts.get("ancestors", ())))
     try:
         configurations = tuple(SubnetConfiguration.from_dict(c) for c in _fact(entry, "configurations"))
         rows = [topology(space, c, p, entry.dimensions) for c, p in zip(configurations, parameters, strict=True)]
         table = np.reshape(rows, (len(rows), -1))
-        return Candidates(table, responses, dice, parameters, configurations, supernet.id, space)
+        return Candidates(table, responses, dice, parameters, configurations, supernet.id, space, seen)
     except (ValueError, TypeError) as error:
         raise ValueError(f"entry {entry.id} ({entry.name}): {error}") from error
 

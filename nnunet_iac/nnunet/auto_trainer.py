@@ -105,11 +105,14 @@ class AutoTrainer(TransferTrainer):
         return Request(
             protocol=wanted.protocol,
             limits=limits,
+            most=wanted.most,
             iterations=wanted.iterations,
             seed=self.settings.search.seed,
             device=str(self.device),
             anyway=wanted.anyway,
-            space=SpaceWish(FitSettings(**{name: getattr(wanted, name) for name in LOSSES}), wanted.space or ""),
+            space=SpaceWish(
+                FitSettings(**{name: getattr(wanted, name) for name in (*LOSSES, "remoteness")}), wanted.space or ""
+            ),
         )
 
     def _retrieval_target(self, request: Request) -> Target:

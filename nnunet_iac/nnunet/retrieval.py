@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -18,28 +18,19 @@ from nnunet_iac.metaspace.chosen_space import ChosenSpace, fitted_space, stored_
 from nnunet_iac.metaspace.ranking import Ranked, rank, walk
 from nnunet_iac.metaspace.relatives import alike_text, find_nearness, near_text
 from nnunet_iac.metaspace.task import Task
+from nnunet_iac.nnunet.candidate_looks import CandidateLooks, Made
 from nnunet_iac.nnunet.candidate_training import CandidateTraining, Judgement, best_candidate
 from nnunet_iac.nnunet.model_folder import RECORD
 from nnunet_iac.nnunet.plans import Plans, configuration_of, write_plans
-from nnunet_iac.nnunet.recalibration import recalibrate_on
 from nnunet_iac.nnunet.retrieval_request import PROTOCOLS, Request
 from nnunet_iac.nnunet.retrieval_target import Target
 from nnunet_iac.nnunet.retrieval_trainings import TRAININGS, agree_on_trainings
-from nnunet_iac.nnunet.retrieved_start import RetrievedStart, retrieved_plans, retrieved_start
+from nnunet_iac.nnunet.retrieved_start import RetrievedStart, retrieved_plans
 from nnunet_iac.nnunet.retrieved_trainer import SCHEMA, START
 from nnunet_iac.nnunet.weights import build_network, write_weights
 from nnunet_iac.similarity.outliers import Nearness
-from nnunet_iac.zoo.candidates_entries import read_supernet
-from nnunet_iac.zoo.costs import Costs, measure_costs
+from nnunet_iac.zoo.costs import measure_costs
 from nnunet_iac.zoo.store import Zoo
-from nnunet_iac.zoo.subnetwork import extract
-
-
-@dataclass(frozen=True, eq=False)
-class _Made:
-    candidate: Mapping[str, Any]
-    start: RetrievedStart
-    costs: Costs
 
 
 def retrieve(
@@ -54,7 +45,8 @@ def retrieve(
     """Choose, write plans, weights and record, and return the record.
 
     Candidates are ordered by a meta-space that never saw the target: one that is fitted here, without whatever the zoo
-    knows of the target's own data set, or the stored one that the request names.
+    knows of the target's own data set, or the stored one that the request names. Supernets
+    whose weights have seen the target are left out.
 
     Args:
         zoo: where the supernets lie.
@@ -69,7 +61,7 @@ def retrieve(
             the stored space does not fit.
         FloatingPointError: if the trainings of all candidates diverge.
     """
-    sources = [task for task in tasks if task.dataset != target.sample.name]
+    sources = [task for task in tasks if target.sample.name not in task.lineage]
     stored = stored_space(zoo, request.space, sources, target.sample)
     near, names = find_nearness(sources, target.sample)
     say(_near_words(near, names, request))
@@ -113,7 +105,9 @@ def choose(
     """
     near, names = nearness
     count = PROTOCOLS[request.protocol]
-    found = walk(ranked, count, lambda one: _look(zoo, one, target, request, say), most=request.most)
+    device = torch.device(request.device)
+    looks = CandidateLooks(zoo, target, request.limits, seed=request.seed, device=device, say=say)
+    found = walk(ranked, count, looks.look, most=request.most, outsized=looks.outsized)
     made = dict(enumerate(found.kept, start=1))
     judged = _judge({place: thing for place, (_, thing) in made.items()}, target, request, say, replace=replace)
     best, thing = made[judged.best]
@@ -126,7 +120,8 @@ def choose(
         "candidates": [_candidate_record(place, *pair, judged) for place, pair in made.items()],
         "rejected": [{"candidate": one.name, "breaks": list(broken)} for one, broken in found.rejected],
         "chosen": judged.best,
-        "lineage": [best.task.dataset],
+        "undecided": judged.undecided,
+        "lineage": list(best.task.lineage),
         "transfer": thing.start.report.summary(),
     }
     return _write(target, record, thing.start.target.plans, thing.start)
@@ -168,30 +163,8 @@ def _base_record(target: Target, request: Request, near: Nearness, names: Sequen
     }
 
 
-def _look(
-    zoo: Zoo, one: Ranked, target: Target, request: Request, say: Callable[[str], None]
-) -> tuple[_Made, list[str]]:
-    """Make a candidate's start on the target's plan and say what it breaks."""
-    entry = zoo.entry(one.task.candidates.supernet)
-    candidate = extract(read_supernet(zoo, entry), one.configuration)
-    start = retrieved_start(
-        entry, candidate, target.plans, target.configuration, target.target.dataset, name=target.name, seed=request.seed
-    )
-    planned = configuration_of(target.plans, target.configuration)
-    costs = measure_costs(
-        start.network, start.target.inputs, planned["patch_size"], device=torch.device(request.device)
-    )
-    broken = request.limits.broken_by(costs)
-    say(f"{one.name}: similarity {one.similarity:.3f}, {costs}{'; too much' if broken else ''}")
-    # A supernet's running statistics are those of its largest network, on another data set. Costs do not hang on them.
-    if not broken and (layers := recalibrate_on(start.network, target.data, seed=request.seed)):
-        say(f"{one.name}: {layers} layers of batch normalisation recalibrated on training cases of the target")
-    about = {"supernet": entry.id, "configuration": one.configuration.to_dict()}
-    return _Made(about, start, costs), broken
-
-
 def _judge(
-    made: Mapping[int, _Made], target: Target, request: Request, say: Callable[[str], None], *, replace: bool
+    made: Mapping[int, Made], target: Target, request: Request, say: Callable[[str], None], *, replace: bool
 ) -> Judgement:
     """Train the candidates for an epoch each, unless there is one only."""
     if len(made) == 1:
@@ -206,7 +179,7 @@ def _judge(
     return best_candidate(trainings, torch.device(request.device), say)
 
 
-def _identity(target: Target, request: Request, made: Mapping[int, _Made]) -> dict[str, Any]:
+def _identity(target: Target, request: Request, made: Mapping[int, Made]) -> dict[str, Any]:
     """Return what short trainings are of, as JSON has it."""
     wanted = {
         "schema": SCHEMA,
@@ -238,12 +211,13 @@ def _training(place: int, start: RetrievedStart, target: Target, request: Reques
     )
 
 
-def _candidate_record(place: int, one: Ranked, made: _Made, judged: Judgement) -> dict[str, Any]:
+def _candidate_record(place: int, one: Ranked, made: Made, judged: Judgement) -> dict[str, Any]:
     return {
         "place": place,
         "candidate": one.name,
         **made.candidate,
         "similarity": one.similarity,
+        "remoteness": one.remoteness,
         "predicted_dice": one.predicted,
         "costs": asdict(made.costs),
         "dice_after_an_epoch": judged.dice.get(place),
@@ -256,7 +230,8 @@ def _choice_text(judged: Judgement, one: Ranked, first: str) -> str:
         return f"Chosen: {one.name}, {first}."
     diverged = f" ({len(judged.failed)} diverged)" if judged.failed else ""
     count, dice = len(judged.dice) + len(judged.failed), judged.dice[judged.best]
-    return f"Chosen: {one.name}, place {judged.best} of {count}{diverged}, Dice {dice:.2f} after an epoch."
+    text = f"Chosen: {one.name}, place {judged.best} of {count}{diverged}, Dice {dice:.2f} after an epoch."
+    return f"{text} Not by its Dice: {judged.undecided}." if judged.undecided else text
 
 
 def _write(target: Target, record: dict[str, Any], plans: Plans, start: RetrievedStart | None) -> dict[str, Any]:

@@ -19,7 +19,7 @@ class Request:
     Attributes:
         protocol: key of :data:`PROTOCOLS`.
         limits: that candidates must not break on this machine.
-        most: candidates to look at at most.
+        most: candidates to build and measure at most; those with too many parameters or multiply-adds do not count.
         iterations: of a candidate's epoch.
         seed: of what the source has no weights for, and of the trainings.
         device: where to measure and train.

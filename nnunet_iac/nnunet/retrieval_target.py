@@ -110,6 +110,8 @@ def fitting_tasks(tasks: Sequence[Task], target: Target, say: Callable[[str], No
         same_kind = bool(task.candidates.topology[0, -1]) == residual
         if task.dataset == target.sample.name:
             say(f"left out: {task.name} is the target itself")
+        elif target.sample.name in task.lineage:
+            say(f"left out: the weights of {task.name} have seen the target, from which its host started")
         elif task.sample.encoder != target.sample.encoder or not same_kind:
             say(f"left out: {task.name} has another number of axes, encoder of features or kind of network")
         else:

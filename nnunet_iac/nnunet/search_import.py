@@ -20,7 +20,8 @@ from nnunet_iac.cells.network import CellUNet
 from nnunet_iac.cells.warm_start import VARIATION
 from nnunet_iac.nnunet.cell_search import mixed_cells
 from nnunet_iac.nnunet.label_set import read_object
-from nnunet_iac.nnunet.model_folder import CHOICE, PLANS, RECORD, RETRIEVAL
+from nnunet_iac.nnunet.lineage import ancestors_of_fold
+from nnunet_iac.nnunet.model_folder import PLANS
 from nnunet_iac.nnunet.plans import configuration_of, read_plans, with_genotype
 from nnunet_iac.nnunet.searched_host import CELLS, joint_host, searched_host
 from nnunet_iac.nnunet.settings import Settings
@@ -111,7 +112,7 @@ def read_search(
         licence=licence,
         facts={
             **search_facts(state, cells),
-            "ancestors": _ancestors(fold),
+            "ancestors": ancestors_of_fold(fold),
             "host": {"mode": identity["mode"], "file": host.file, "is": host.words},
         },
     )
@@ -212,15 +213,6 @@ def search_facts(state: Mapping[str, Any], cells: MixedCells) -> dict[str, Any]:
         "cases": {side: len(identity[f"{side}_cases"]) for side in ("weight", "architecture")},
         "genotype": genotype.to_dict(),
     }
-
-
-def _ancestors(fold: Path) -> list[str]:
-    """Return the data sets that the search, its host or its network started from."""
-    found: list[str] = []
-    for path in (fold / CHOICE, fold.parent / RETRIEVAL / RECORD):
-        if path.is_file():
-            found += map(str, read_object(path).get("lineage", ()))
-    return sorted(set(found))
 
 
 def _genotype(state: Mapping[str, Any], cells: MixedCells) -> Genotype:

@@ -118,11 +118,7 @@ class CellSettings:
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """Training with the cells; ``augment`` holds for the training of the host before them too.
-
-    Without augmentation prediction does not mirror either, as after nnU-Net's ``nnUNetTrainerNoDA``: the weights never
-    saw a mirrored image.
-    """
+    """Training with the cells; without ``augment`` prediction does not mirror either, as with ``nnUNetTrainerNoDA``."""
 
     epochs: int = _setting(1000, _integer(1), "epochs after the implantation")
     iterations: int = _setting(250, _integer(1), "training iterations of each epoch")
@@ -177,6 +173,8 @@ class RetrievalSettings:
     rank: float = _setting(1.0, _number_from(0, 1e6), "weight in its fit of the rank loss")
     fid: float = _setting(1.0, _number_from(0, 1e6), "weight in its fit of the alignment with Fréchet distances")
     contrastive: float = _setting(0.0, _number_from(0, 1e6), "weight in its fit of the contrastive loss")
+    remoteness: float = _setting(1.0, _number_from(0, 1e6), "weight of a source's distance in the order of candidates")
+    most: int = _setting(100, _integer(1), "candidates to build and measure at most; those too large do not count")
     max_params: float | None = _setting(
         None, _or_null(_number(0, 1e15)), "parameters of the network at most; null: any"
     )

@@ -275,6 +275,7 @@ def _supernet_words(build: SupernetBuild, measured: Measured) -> dict[str, Any]:
         "data": data.identity,
         "patients": data.patients is not None,
         "host": None if host is None else host.facts,
+        "ancestors": [] if host is None else list(host.ancestors),
         "history": build.run.history,
         "dice_before_shrinking": build.dice_before,
     }

@@ -11,6 +11,7 @@ import torch
 
 from nnunet_iac.cells.weight_transfer import stock_key
 from nnunet_iac.nnunet.hosts import read_checkpoint, read_host
+from nnunet_iac.nnunet.lineage import host_ancestors
 from nnunet_iac.nnunet.weight_source import sha256_of
 from nnunet_iac.zoo.supernet import ElasticUNet
 
@@ -23,11 +24,13 @@ class SupernetHost:
         path: of the file.
         sha256: of the file.
         known: what the checkpoint says: data set, fold, epochs; None where it says nothing.
+        ancestors: other data sets that the weights have seen, because the host started from them.
     """
 
     path: Path
     sha256: str
     known: Mapping[str, Any]
+    ancestors: tuple[str, ...] = ()
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -56,9 +59,9 @@ def supernet_host(path: Path, dataset: str, fold: int | str) -> SupernetHost:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is no checkpoint, was not trained on this very data set (whoever retrieves the supernet could
-            not know what else its weights have seen), or with another fold, whose training cases include this fold's
-            validation cases.
+        ValueError: if it is no checkpoint, was not trained on this very data set, or with another fold, whose training
+            cases include this fold's validation cases, or if it started from other data sets and nobody knows which:
+            whoever retrieves the supernet could not know what else its weights have seen.
     """
     if not path.is_file():
         raise FileNotFoundError(f"--host: expected a checkpoint of nnU-Net, {path} is no file")
@@ -79,4 +82,4 @@ def supernet_host(path: Path, dataset: str, fold: int | str) -> SupernetHost:
             f"seen validation cases of fold {fold}; give the checkpoint of that fold"
         )
     known = {"dataset": own, "fold": None if trained_fold is None else str(trained_fold), "epochs": epochs}
-    return SupernetHost(path, sha256_of(path), known)
+    return SupernetHost(path, sha256_of(path), known, tuple(host_ancestors(path, checkpoint)))

@@ -106,6 +106,22 @@ def read_supernet(zoo: Zoo, entry: Entry, *, deep_supervision: bool = False) -> 
     return _with_weights(supernet, tensors, entry).eval()
 
 
+def subnetwork_architecture(entry: Entry, configuration: SubnetConfiguration) -> StockArchitecture:
+    """Return the architecture of a sub-network by the facts of its supernet's entry; no weights are read.
+
+    Raises:
+        ValueError: if the entry is of another kind, its facts are damaged, or there is no such configuration.
+    """
+    _check_kind(entry, SUPERNET)
+    try:
+        space, architecture = _space(entry), StockArchitecture(entry.facts["architecture"])
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"entry {entry.id}: expected the facts of a supernet, got others ({error!r}); build it again"
+        ) from error
+    return architecture.resized(space.channels(configuration), configuration.depths, configuration.decoder_depths)
+
+
 def read_candidates(zoo: Zoo, entry: Entry) -> Candidates:
     """Return the candidates of an entry of the kind ``subnetworks``.
 

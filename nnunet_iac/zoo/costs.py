@@ -11,7 +11,7 @@ import statistics
 import time
 import weakref
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -47,6 +47,19 @@ class Costs:
 
 
 @dataclass(frozen=True)
+class Size:
+    """What a network costs on any machine; see :class:`Costs`.
+
+    Attributes:
+        parameters: numbers in its weights.
+        macs: multiply-adds of a forward pass of one patch.
+    """
+
+    parameters: int
+    macs: int
+
+
+@dataclass(frozen=True)
 class Limits:
     """The most that a network may cost; None is no limit.
 
@@ -56,6 +69,8 @@ class Limits:
     Example:
         >>> Limits(max_parameters=10).broken_by(Costs(20, 1, 1.0, 1.0))
         ['parameters 20 > 10']
+        >>> Limits(max_macs=10, max_latency_ms=1).broken_by(Size(20, 20))
+        ['macs 20 > 10']
     """
 
     max_parameters: float | None = None
@@ -73,9 +88,10 @@ class Limits:
         values = {item.name: getattr(self, item.name) for item in fields(self)}
         return {name: value for name, value in values.items() if value is not None}
 
-    def broken_by(self, costs: Costs) -> list[str]:
-        """Return which limits a network breaks, in words; empty if none."""
-        names = {name: name.removeprefix("max_") for name in self._given}
+    def broken_by(self, costs: Costs | Size) -> list[str]:
+        """Return which limits a network breaks as far as is known, in words; empty if none."""
+        known = {item.name for item in fields(costs)}
+        names = {name: name.removeprefix("max_") for name in self._given if name.removeprefix("max_") in known}
         return [
             f"{name} {getattr(costs, name):.4g} > {self._given[limit]:.4g}"
             for limit, name in names.items()
@@ -118,6 +134,27 @@ def measure_costs(
         memory = _cuda_bytes(network, patch) if device.type == "cuda" else _held_bytes(network, patch)
     weights = sum(p.numel() * p.element_size() for p in network.parameters())
     return Costs(parameters, macs, 1000 * statistics.median(times), (weights + memory) / 2**20)
+
+
+def size_of(build: Callable[[], nn.Module], channels: int, patch_size: Sequence[int]) -> Size:
+    """Return the size of a network that takes no memory: it is built, and run on one patch, without any numbers.
+
+    Args:
+        build: makes the network; all that it makes is on torch's ``meta`` device.
+        channels: of the image.
+        patch_size: in voxels.
+
+    Raises:
+        ValueError: if the network cannot take a patch of this size.
+
+    Example:
+        >>> size_of(lambda: nn.Conv2d(2, 4, 3, padding=1, bias=False), 2, (8, 8))
+        Size(parameters=72, macs=4608)
+    """
+    with torch.device("meta"), torch.no_grad():
+        network = build().eval()
+        macs = _macs(network, torch.zeros(1, channels, *patch_size))
+    return Size(sum(p.numel() for p in network.parameters()), macs)
 
 
 def _macs(network: nn.Module, patch: torch.Tensor) -> int:

@@ -61,6 +61,16 @@ def test_a_patch_size_of_nothing_is_refused(word: str, message: str) -> None:
         importlib.import_module("retrieval_dice_study").patch_sizes([word], TARGETS)
 
 
+def test_what_the_supernets_of_all_candidates_have_seen_counts() -> None:
+    facts = {"a": {"host": {"dataset": "A"}, "ancestors": ["C"]}, "b": {"host": None}}
+    zoo = SimpleNamespace(entry=lambda number: SimpleNamespace(dataset=number.upper(), facts=facts[number]))
+    candidates = [{"supernet": "a"}, {"supernet": "b"}]
+
+    found = importlib.import_module("retrieval_dice_arms")._datasets(zoo, {"candidates": candidates})
+
+    assert found == {"A", "B", "C"}
+
+
 def record(target: str, dice: dict[str, float], *, outlier: bool = False) -> dict[str, Any]:
     """What is known of one target with one seed and one retrieved arm, T5."""
     difference = {"difference": dice["T5"] - dice["scratch"], "interval": {"low": -1, "high": 2.5}, "of_runs": None}

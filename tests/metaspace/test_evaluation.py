@@ -17,13 +17,20 @@ from nnunet_iac.metaspace.space import MetaSpace
 from nnunet_iac.metaspace.task import Task
 
 
-def test_a_planted_law_is_found_again_better_than_by_contrast_alone() -> None:
+def test_a_planted_law_is_found_again_better_than_by_contrast_alone_the_average_or_the_size() -> None:
     found = evaluate(planted_tasks(6), FitSettings(steps=80), ablation=True)
 
     ours, contrast = found.mean("meta-space"), found.mean("contrastive loss only")
     assert ours.spearman is not None and contrast.spearman is not None
     assert ours.spearman > 0.6 and ours.spearman > contrast.spearman
     assert ours.regret[1] < found.mean("random choice").regret[1] / 2
+    for name in ("best on average", "largest network"):
+        other = found.mean(name)
+        assert other.spearman is not None and ours.spearman > other.spearman
+        assert all(ours.regret[k] <= other.regret[k] for k in (1, 5, 10)), name
+    # The nearest data set is not beaten: its supernet had the very same candidates scored.
+    nearest = found.mean("nearest data set")
+    assert nearest.spearman is not None and nearest.spearman > ours.spearman
 
 
 def fitted_spaces(tasks: list[Task], monkeypatch: pytest.MonkeyPatch) -> dict[tuple[str, ...], MetaSpace]:
@@ -56,6 +63,18 @@ def test_nothing_of_the_held_out_data_set_reaches_the_fit(monkeypatch: pytest.Mo
     states = [found[held_out].networks.state_dict() for found in (before, after)]
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
     assert not torch.equal(before[others].networks.dataset.weight, after[others].networks.dataset.weight)
+
+
+def test_candidates_whose_weights_have_seen_the_held_out_data_set_are_held_out_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tasks = list(planted_tasks(4))
+    tasks[3] = replace(tasks[3], candidates=replace(tasks[3].candidates, ancestors=(tasks[0].dataset,)))
+
+    spaces = fitted_spaces(tasks, monkeypatch)
+
+    assert (tasks[1].dataset, tasks[2].dataset) in spaces, "without the first and the last, when the first is held out"
+    assert len(spaces) == 4
 
 
 def test_all_tasks_of_a_data_set_are_held_out_together(monkeypatch: pytest.MonkeyPatch) -> None:

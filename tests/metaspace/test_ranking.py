@@ -8,11 +8,12 @@ from functools import cache
 
 import numpy as np
 import pytest
+from clustered_world import cluster, clustered_tasks
 from planted_world import planted_task, planted_tasks
 
 from nnunet_iac.metaspace import ranking
 from nnunet_iac.metaspace.fitting import fit
-from nnunet_iac.metaspace.ranking import Ranked, rank, walk
+from nnunet_iac.metaspace.ranking import Ranked, rank, remoteness, walk
 from nnunet_iac.metaspace.settings import FitSettings
 from nnunet_iac.metaspace.space import MetaSpace
 from nnunet_iac.metaspace.task import Task
@@ -29,26 +30,47 @@ def names(ranked: Iterable[Ranked]) -> list[tuple[str, int]]:
     return [(one.task.name, one.index) for one in ranked]
 
 
-def test_the_order_is_that_of_the_cosines_of_all_candidates_together() -> None:
+def test_the_order_is_that_of_the_cosines_less_the_remoteness_of_the_sources() -> None:
     ranked = rank(space(), planted_tasks(4), TARGET.sample)
 
     target = space().embed_dataset(TARGET.sample)
-    expected = {
+    cosines = {
         (task.name, index): float(model @ target)
         for task in planted_tasks(4)
         for index, model in enumerate(space().embed_models(task.candidates.topology, task.candidates.responses))
     }
-    assert set(names(ranked)) == set(expected) and len(ranked) == len(expected)
-    assert np.allclose([one.similarity for one in ranked], sorted(expected.values(), reverse=True), atol=1e-6)
+    far = dict(zip([task.name for task in planted_tasks(4)], remoteness(planted_tasks(4), TARGET.sample), strict=True))
+    assert set(names(ranked)) == set(cosines) and len(ranked) == len(cosines)
+    assert np.allclose([one.similarity for one in ranked], [cosines[name] for name in names(ranked)], atol=1e-6)
+    assert all(one.remoteness == far[one.task.name] for one in ranked)
+    assert max(far.values()) == 1 and min(far.values()) > 0
+    scores = [one.similarity - space().settings.remoteness * one.remoteness for one in ranked]
+    assert np.allclose(scores, sorted(scores, reverse=True), atol=1e-6)
     assert all(0 <= one.predicted <= 1 for one in ranked)
 
 
+def test_what_is_offered_comes_from_relatives_of_the_target_and_not_so_by_the_cosine_alone() -> None:
+    first, shares, blind = [], [], []
+    for seed, number in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        target, tasks = clustered_tasks(8, seed)[number], clustered_tasks(8, seed)
+        others = [task for task in tasks if task is not target]
+        fitted = fit(others, FitSettings(steps=60, seed=seed))
+        for weight, found in ((FitSettings().remoteness, shares), (0.0, blind)):
+            ranked = rank(replace(fitted, settings=FitSettings(remoteness=weight)), others, target.sample)
+            own = [cluster(one.task) == cluster(target) for one in ranked[:10]]
+            found.append(np.mean(own))
+            first += [own[0]] * bool(weight)
+
+    assert all(first) and min(shares) >= 0.8 and np.mean(blind) < np.mean(shares)
+
+
 def full_sort(tasks: Sequence[Task]) -> list[tuple[str, int]]:
-    """All candidates, sorted by the cosine in double precision; equal ones in the order given."""
+    """All candidates, sorted by their score in double precision; equal ones in the order given."""
     target = space().embed_dataset(TARGET.sample).astype(np.float64)
+    weight = space().settings.remoteness
     cosines = [
-        (task.name, index, float((model.astype(np.float64) * target).sum()))
-        for task in tasks
+        (task.name, index, float((model.astype(np.float64) * target).sum()) - weight * float(np.float32(far)))
+        for task, far in zip(tasks, remoteness(tasks, TARGET.sample), strict=True)
         for index, model in enumerate(space().embed_models(task.candidates.topology, task.candidates.responses))
     ]
     return [one[:2] for one in sorted(cosines, key=lambda one: -one[2])]
@@ -115,3 +137,30 @@ def test_limits_that_nothing_meets_are_an_error_that_says_what_broke() -> None:
 
     with pytest.raises(ValueError, match=r"expected one of the 4 nearest candidates .* candidate \d+: macs 9 > 1"):
         walk(ranked, 1, lambda one: (one, ["macs 9 > 1"]), most=4)
+
+
+def test_candidates_that_are_known_to_be_too_large_are_passed_over_uncounted() -> None:
+    ranked = rank(space(), planted_tasks(4), TARGET.sample)
+    looked: list[Ranked] = []
+
+    def look(one: Ranked) -> tuple[str, list[str]]:
+        looked.append(one)
+        return one.name, []
+
+    found = walk(ranked, 2, look, most=2, outsized=lambda one: ["big"] if one in ranked[:150] else [])
+
+    assert looked == ranked[150:152] == [kept for kept, _ in found.kept]
+    assert [one for one, _ in found.rejected] == ranked[:150]
+    with pytest.raises(ValueError, match=r"one of the 320 nearest .*big.*; loosen them$"):
+        walk(ranked, 2, look, most=2, outsized=lambda one: ["big"])
+    with pytest.raises(ValueError, match=r"one of the 2 nearest .* or look at more candidates .--most, retrieval.most"):
+        walk(ranked, 2, lambda one: (one, ["slow"]), most=2)
+
+
+def test_candidates_whose_weights_have_seen_the_target_are_not_offered() -> None:
+    tasks = list(planted_tasks(4))
+    tasks[2] = replace(tasks[2], candidates=replace(tasks[2].candidates, ancestors=(TARGET.dataset,)))
+
+    assert {one.task.dataset for one in rank(space(), tasks, TARGET.sample)} == {
+        task.dataset for task in tasks if task is not tasks[2]
+    }

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from planted_world import planted_task
-from planted_zoo import add_features, add_task, planted_zoo
+from planted_zoo import about, add_features, add_task, planted_zoo
 
 from nnunet_iac.metaspace.zoo_tasks import read_tasks
 from nnunet_iac.zoo.store import Zoo
@@ -29,6 +29,19 @@ def test_tasks_come_back_as_they_were(tmp_path: Path) -> None:
         assert np.array_equal(read.sample.labels, task.sample.labels)
         assert read.sample.encoder == {"encoder": "random", "dimensions": 2}
     assert Zoo(tmp_path / "zoo").entry(found[0].candidates.supernet).kind == "supernet"
+
+
+def test_what_a_supernet_s_weights_have_seen_comes_along_and_older_entries_have_none(tmp_path: Path) -> None:
+    task = planted_task(0, candidates=6, images=5)
+    zoo = planted_zoo(tmp_path / "zoo", [task])
+    assert read_tasks(zoo)[0].lineage == (task.dataset,)
+
+    old = next(e for e in zoo.entries() if e.kind == "supernet")
+    weights = zoo.read_weights(old)
+    zoo.remove([old.id])
+    zoo.add(about("supernet", task.dataset, {**old.facts, "ancestors": ["Dataset009_Seen"]}), weights)
+
+    assert read_tasks(zoo)[0].lineage == (task.dataset, "Dataset009_Seen")
 
 
 def test_folds_are_tasks_of_one_data_set(tmp_path: Path) -> None:

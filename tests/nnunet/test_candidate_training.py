@@ -172,15 +172,30 @@ def stub_trainings(
 def test_the_best_is_kept_and_of_equal_ones_the_nearer(monkeypatch: pytest.MonkeyPatch) -> None:
     trainings = stub_trainings(monkeypatch, {"a": 50.0, "b": 70.0, "c": 70.0}, "acb")
 
-    assert best_candidate(trainings, CPU, print) == Judgement(2, {1: 50.0, 2: 70.0, 3: 70.0}, {})
+    tie = "2 candidates tie at a Dice of 70.00, so the nearest of them is taken"
+    assert best_candidate(trainings, CPU, print) == Judgement(2, {1: 50.0, 2: 70.0, 3: 70.0}, {}, tie)
+    assert not best_candidate(stub_trainings(monkeypatch, {"a": 9.0, "b": 10.0}, "ab"), CPU, print).undecided
+
+
+def test_candidates_that_have_not_learned_to_segment_keep_their_order(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # As measured: nearly all at exactly 0, and a tiny network that "wins" with a few points.
+    trainings = stub_trainings(monkeypatch, {"a": None, "b": 0.0, "c": 0.0, "d": 5.96}, "abcd")
+
+    found = best_candidate(trainings, CPU, print)
+
+    assert found.best == 2 and found.dice[4] == 5.96
+    assert "after 1 steps no candidate has learned to segment (the best Dice is 5.96" in found.undecided
+    assert "more --iterations" in found.undecided and found.undecided in capsys.readouterr().out
 
 
 def test_a_diverged_candidate_is_named_and_left_out(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    trainings = stub_trainings(monkeypatch, {"a": None, "b": 0.0}, "ab")
+    trainings = stub_trainings(monkeypatch, {"a": None, "b": 20.0}, "ab")
 
-    assert best_candidate(trainings, CPU, print) == Judgement(2, {2: 0.0}, {1: "loss: NaN"})
+    assert best_candidate(trainings, CPU, print) == Judgement(2, {2: 20.0}, {1: "loss: NaN"})
     assert capsys.readouterr().out == "left out: a diverged in its epoch: loss: NaN\n"
 
 

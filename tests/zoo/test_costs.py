@@ -9,7 +9,7 @@ import torch
 from tiny_supernets import architecture
 from torch import nn
 
-from nnunet_iac.zoo.costs import Costs, Limits, measure_costs
+from nnunet_iac.zoo.costs import Costs, Limits, measure_costs, size_of
 from nnunet_iac.zoo.stock import StockArchitecture
 
 CPU = torch.device("cpu")
@@ -55,6 +55,20 @@ def test_the_network_stays_as_it_was_trained() -> None:
     measure_costs(network, 1, (32, 32), device=CPU, repeats=1)
 
     assert all(torch.equal(a, b) for a, b in zip(before, network.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("dimension", [2, 3])
+def test_the_size_that_is_counted_without_numbers_is_the_measured_one(dimension: int) -> None:
+    patch = (16,) * dimension
+    built: list[nn.Module] = []
+
+    found = size_of(lambda: built.append(unet(dimension=dimension)) or built[0], 1, patch)  # type: ignore[func-returns-value]
+
+    costs = measure_costs(unet(dimension=dimension), 1, patch, device=CPU, repeats=1)
+    assert (found.parameters, found.macs) == (costs.parameters, costs.macs)
+    assert all(parameter.is_meta for parameter in built[0].parameters())
+    with pytest.raises(ValueError, match="expected one that the network can take"):
+        size_of(unet, 1, (30, 31))
 
 
 def test_limits_name_what_breaks_them() -> None:
