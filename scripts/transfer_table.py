@@ -131,6 +131,8 @@ def curves_of(rows: Sequence[Row]) -> list[Curves]:
 
 def draw(curves: Sequence[Curves], study: Study, path: Path) -> None:
     """Draw Dice over epochs into a PNG file: each seed thin, the mean over seeds thick."""
+    from matplotlib.ticker import MaxNLocator
+
     from nnunet_iac.atomic import write_bytes
     from nnunet_iac.reports.canvas import MUTED, new_figure, png_bytes, style_axes, title_axes
 
@@ -142,6 +144,7 @@ def draw(curves: Sequence[Curves], study: Study, path: Path) -> None:
         for dice in arm.seeds:
             ax.plot(range(1, len(dice) + 1), dice, color=colour, linewidth=0.7, alpha=0.4)
         ax.plot(range(1, len(arm.mean) + 1), arm.mean, color=colour, linewidth=2, label=arm.arm)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set_xlabel("epoch of the search", fontsize=8, color=MUTED)
     title_axes(ax, "Dice of the searched network, validation cases", f"{study.dataset} {study.configuration}")
     ax.legend(fontsize=8, frameon=False, labelcolor="linecolor")
