@@ -118,15 +118,16 @@ def test_an_implantation_continues_with_the_host_it_had(
     tiny: Folders, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     train("nnUNetTrainerIACHost")
+    configure("frozen", "training.freeze_host=true", plans="tiny")  # so that the host can be told from another
     with monkeypatch.context() as patch:
         kill_at(patch, IACTrainer, name, 1)
         with pytest.raises(Killed):
-            train("nnUNetTrainerIACImplant")
+            train("nnUNetTrainerIACImplant", plans="frozen")
 
-    train("nnUNetTrainerIACImplant", resume=True)
+    train("nnUNetTrainerIACImplant", plans="frozen", resume=True)
 
     host = final_weights(tiny.results / "nnUNetTrainerIACHost__tiny__2d" / "fold_0")
-    trained = final_weights(tiny.results / "nnUNetTrainerIACImplant__tiny__2d" / "fold_0")
+    trained = final_weights(tiny.results / "nnUNetTrainerIACImplant__frozen__2d" / "fold_0")
     assert all(bool((trained[key] == value).all()) for key, value in host.items())
 
 

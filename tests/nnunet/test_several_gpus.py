@@ -138,12 +138,14 @@ class TestUnderDDP:
         self, tiny: Folders, monkeypatch: pytest.MonkeyPatch, trainer: str
     ) -> None:
         train_under_ddp("nnUNetTrainerIACHost")
+        configure("frozen", "training.freeze_host=true", plans="tiny")
+        plans = "frozen" if trainer == "nnUNetTrainerIACImplant" else "tiny"
         epoch = 1 if trainer == "nnUNetTrainerIACImplant" else 3
         with monkeypatch.context() as patch:
             kill_at(patch, IACTrainer, "on_train_epoch_end", epoch)
             with pytest.raises(Killed):
-                train_under_ddp(trainer)
-        found = train_under_ddp(trainer, resume=True).cell_network.state_dict()
+                train_under_ddp(trainer, plans=plans)
+        found = train_under_ddp(trainer, plans=plans, resume=True).cell_network.state_dict()
 
         assert any(key.startswith("cells.") for key in found)
         if trainer == "nnUNetTrainerIACImplant":
