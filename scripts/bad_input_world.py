@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,7 @@ from tiny_zoo import filled  # noqa: E402
 from nnunet_iac.cells.genotype import OPERATIONS, Genotype, edges_of  # noqa: E402
 from nnunet_iac.nnunet.plans import configuration_of  # noqa: E402
 from nnunet_iac.nnunet.weight_source import empty_host  # noqa: E402
-from nnunet_iac.search.trace import EpochRecord  # noqa: E402
+from nnunet_iac.search.trace import EpochRecord, append_record  # noqa: E402
 from nnunet_iac.zoo.exchange import export_zoo  # noqa: E402
 
 HOST = "results/Dataset990_Tiny/nnUNetTrainer__nnUNetPlans__2d"
@@ -129,8 +128,10 @@ def _write_references(base: Path) -> None:
 def _write_search(model: Path) -> None:
     genotype = Genotype.random(seed=0).to_dict()
     edges, operations = len(edges_of(4)), len(OPERATIONS)
-    lines = [
-        asdict(
+    fold = model / "fold_0"
+    for epoch in range(3):
+        append_record(
+            fold / "search.jsonl",
             EpochRecord(
                 epoch=epoch,
                 phase="search",
@@ -144,12 +145,8 @@ def _write_search(model: Path) -> None:
                 pruned=[],
                 decided=[[False] * edges],
                 active_operations=edges * operations,
-            )
+            ),
         )
-        for epoch in range(3)
-    ]
-    fold = model / "fold_0"
-    (fold / "search.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
     record = {"schema": 1, "status": "undecided", "message": "the budget ended", "epochs": 3, "seconds": 3.0, "seed": 0}
     record |= {"decided_edges": 0, "edges": edges, "genotype": genotype, "host": {"checkpoint": None}, "settings": {}}
     write(fold / "search_result.json", record)
