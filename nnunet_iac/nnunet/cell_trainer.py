@@ -32,6 +32,7 @@ from nnunet_iac.nnunet.recipe import Recipe
 from nnunet_iac.nnunet.schedule import carry_momentum, make_optimizer
 from nnunet_iac.nnunet.settings import Settings
 from nnunet_iac.nnunet.splits import ensure_splits
+from nnunet_iac.nnunet.threads import respect_thread_limit
 from nnunet_iac.nnunet.training_data import patients_of
 
 
@@ -61,6 +62,7 @@ class CellTrainer(nnUNetTrainer):
         device: torch.device = torch.device("cuda"),  # noqa: B008 - nnU-Net demands this very signature
     ) -> None:
         show_plain_errors()
+        respect_thread_limit(device)
         # Bad settings and genotypes are refused before nnU-Net makes a results folder.
         self.settings = Settings.from_block(configuration_of(plans, configuration).get("iac", {}))
         self.genotype: Genotype | None = genotype_of(plans, configuration)

@@ -7,6 +7,7 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 from nnunet_iac.nnunet.plans import configuration_of
 from nnunet_iac.nnunet.settings import Settings
+from nnunet_iac.nnunet.threads import respect_thread_limit
 
 
 class nnUNetTrainerStockBudget(nnUNetTrainer):
@@ -29,6 +30,7 @@ class nnUNetTrainerStockBudget(nnUNetTrainer):
         dataset_json: dict,
         device: torch.device = torch.device("cuda"),  # noqa: B008 - nnU-Net demands this very signature
     ) -> None:
+        respect_thread_limit(device)  # as the other arms do
         settings = Settings.from_block(configuration_of(plans, configuration).get("iac", {}))
         host, training = settings.host, settings.training
         steps = host.epochs * host.iterations + training.epochs * training.iterations

