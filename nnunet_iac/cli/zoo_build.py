@@ -24,6 +24,10 @@ HELP = (
 )
 
 
+SHARE = 0.2
+"""Of the patients, to measure a supernet without a host on: our choice."""
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the data set, the budget, what is measured and where it works."""
     parser.add_argument(
@@ -95,8 +99,7 @@ def _declare_budget(parser: argparse.ArgumentParser) -> list[argparse.Action]:
         add(
             "--share",
             type=float,
-            default=0.2,
-            help=f"of the patients, to measure on; with --host: the validation cases {known}",
+            help=f"of the patients, to measure on (default: {SHARE}; not with --host: its validation cases)",
         ),
         add("--multiple", type=int, default=8, help=f"channel counts are multiples of this {known}"),
         add("--seed", type=int, default=0, help=f"of weights, batches, patches {known}"),
@@ -176,6 +179,12 @@ def check_vacant(args: argparse.Namespace, folder: Path, names: tuple[str, ...])
 def _data(args: argparse.Namespace) -> SupernetData:
     from nnunet_iac.nnunet.supernet_data import supernet_data
 
+    # A host has seen the fold's training cases; with all cases in them there are no others.
+    on_validation = args.host is not None and args.fold != "all"
+    if on_validation and args.share is not None:
+        raise ValueError(
+            f"--share: expected none with --host, whose validation cases are measured on, got {args.share}; leave it out"
+        )
     return supernet_data(
         args.dataset,
         args.configuration,
@@ -183,7 +192,7 @@ def _data(args: argparse.Namespace) -> SupernetData:
         fold=args.fold,
         patch_size=args.patch_size,
         batch_size=args.batch_size,
-        share=None if args.host is not None and args.fold != "all" else args.share,
+        share=None if on_validation else SHARE if args.share is None else args.share,
     )
 
 

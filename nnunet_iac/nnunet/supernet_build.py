@@ -17,9 +17,8 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from nnunet_iac.atomic import write_json, write_text
+from nnunet_iac.atomic import write_text
 from nnunet_iac.cells.weight_transfer import unique_tensors
-from nnunet_iac.json_files import read_json
 from nnunet_iac.nnunet.dataset_features import region_features
 from nnunet_iac.nnunet.encoders import RANDOM
 from nnunet_iac.nnunet.run_state import damaged, read_state, write_state
@@ -38,7 +37,7 @@ from nnunet_iac.zoo.supernet import ElasticUNet
 from nnunet_iac.zoo.weights_files import sha256_of, to_bytes
 
 STATE, CURVE, CANDIDATES, FEATURES = "supernet_state.pt", "supernet.jsonl", "candidates.pt", "features.pt"
-BEFORE = "before_shrinking.json"
+BEFORE = "before_shrinking.pt"
 
 FILES = (STATE, CURVE, CANDIDATES, FEATURES, BEFORE)
 """Files of a build; the curve follows from the state."""
@@ -197,19 +196,21 @@ class SupernetBuild:
         """Dice of the largest network before it shared its weights with others; None if nobody measured it then.
 
         Raises:
-            ValueError: if the file of an earlier run is damaged.
+            ValueError: if the file of an earlier run is damaged, or of another run.
         """
         path = self.folder / BEFORE
-        if not path.is_file():
+        remedy = f"remove {path}; the figure will be missing"
+        state = read_state(path, self._before_identity, remedy=remedy)
+        if state is None:
             return None
         try:
-            return float(read_json(path)["dice"])
+            return float(state["dice"])
         except (ValueError, TypeError, KeyError) as error:
-            raise damaged(path, error, f"remove {path}; the figure will be missing") from error
+            raise damaged(path, error, remedy) from error
 
     def _measure_before(self, log: Log) -> None:
         estimate = self.measure_patches(extract(self.supernet, self.supernet.space.largest).network.to(self.device))
-        write_json(self.folder / BEFORE, {"dice": estimate.dice, "loss": estimate.loss})
+        write_state(self.folder / BEFORE, self._before_identity, {"dice": estimate.dice, "loss": estimate.loss})
         log(f"largest network before shrinking: Dice {estimate.dice:.4f} on {self.plan.measured} held-out patches")
 
     def measure(self, log: Log) -> Measured:
@@ -261,6 +262,10 @@ class SupernetBuild:
             "seed": self.plan.training.seed,
             "data": self.data.identity,
         }
+
+    @property
+    def _before_identity(self) -> dict[str, Any]:
+        return {**self.run.identity, "measured": self.measure_patches.description}
 
     def _candidates_identity(self) -> dict[str, Any]:
         weights = sha256_of(to_bytes(unique_tensors(self.supernet)))

@@ -22,7 +22,7 @@ from nnunet_iac.nnunet import supernet_build
 from nnunet_iac.nnunet.hosts import read_checkpoint
 from nnunet_iac.nnunet.run_state import alone_in
 from nnunet_iac.nnunet.splits import planned_folds
-from nnunet_iac.nnunet.supernet_build import CANDIDATES, FEATURES, STATE
+from nnunet_iac.nnunet.supernet_build import BEFORE, CANDIDATES, FEATURES, STATE
 from nnunet_iac.nnunet.supernet_data import supernet_data
 from nnunet_iac.nnunet.supernet_measure import PatchMeasure
 from nnunet_iac.nnunet.supernet_run import SupernetRun
@@ -293,6 +293,10 @@ def test_it_starts_from_a_trained_host(prepared: Folders, capsys: Any) -> None:
     assert "validation cases of fold 0, largest network" in entry.scores[0].measured_on
     assert entry.facts["dice_before_shrinking"] == entry.scores[0].value  # nothing was shrunk
     assert "WARNING: the host was trained on" not in capsys.readouterr().out
+    assert commands.build(prepared, "--c", *words, "--shrinking-learning-rate", "1e-12", "--share", "0.5") == 2
+    assert "--share: expected none with --host, whose validation cases are measured on, got 0.5" in (
+        capsys.readouterr().err
+    )
     other = write_host(prepared.base / "host.pth", current_epoch=6, init_args={"fold": 0})
     assert commands.build(prepared, "--c", *words[:-1], str(other), "--shrinking-learning-rate", "1e-12") == 2
     assert "host is '" in capsys.readouterr().err
@@ -309,6 +313,22 @@ def test_a_build_whose_candidates_have_not_learned_says_so(
     assert f"largest network before shrinking: Dice {before:.4f} on 4 held-out patches" in printed
     assert before != entry.scores[0].value
     assert "WARNING: 4 of 4 candidates have a Dice below 1.1: they have not learned to segment" in printed
+
+
+def test_what_was_measured_before_shrinking_is_of_this_build(
+    built: Zoo, prepared: Folders, tmp_path: Path, capsys: Any
+) -> None:
+    before = commands.work(prepared) / BEFORE
+    kept = before.read_bytes()
+    assert commands.build(prepared, "--overwrite", "--seed", "1", zoo="other") == 0
+    before.write_bytes(kept)
+    assert commands.build(prepared, "--c", "--seed", "1", zoo="third") == 2
+    assert "plan.seed is 0 there, 1 here" in (message := capsys.readouterr().err)
+    assert f"remove {before}; the figure will be missing" in message
+    before.unlink()
+    assert commands.build(prepared, "--c", "--seed", "1", zoo="third") == 0
+    entry = by_kind(Zoo(prepared.base / "third"))["supernet"]
+    assert entry.facts["dice_before_shrinking"] is None
 
 
 def test_a_host_that_does_not_fit_is_refused(prepared: Folders, stock_plans: dict[str, Any], capsys: Any) -> None:
