@@ -16,7 +16,7 @@ import torch
 from tqdm import tqdm
 
 from nnunet_iac.cells.discretise import discretise
-from nnunet_iac.cells.genotype import OPERATIONS, Genotype, edges_of
+from nnunet_iac.cells.genotype import Genotype
 from nnunet_iac.cells.mixed import MixedCells
 from nnunet_iac.cells.network import CellUNet
 from nnunet_iac.search import ranks
@@ -28,6 +28,7 @@ from nnunet_iac.search.removal_losses import measure_removals
 from nnunet_iac.search.run import Run, start_run
 from nnunet_iac.search.state import load_state, save_state
 from nnunet_iac.search.trace import EpochRecord, append_record, truncate_records
+from nnunet_iac.search.words import auxiliary_skip_left, ending, epoch_lines, selected_by_removal, summary
 
 TRACE = "search.jsonl"
 STATE = "search_state.pt"
@@ -121,7 +122,7 @@ def run_search(
         return _with_dice(run_epoch(run, loss, streams, plan, precision), dice)
 
     _run_epochs(run, run_one, files, log)
-    if left := _auxiliary_skip_left(run, plan):
+    if left := auxiliary_skip_left(run, plan):
         log(f"search: WARNING: {left}")
     if plan.select == "weights":
         return _result(run, plan, None)
@@ -209,9 +210,10 @@ def _run_epochs(run: Run, run_one: Callable[[], EpochRecord], files: _Files, log
                 continue
             files.append(record)
             files.save(run)
-            _say(run, record, epochs, log)
+            for line in epoch_lines(run, record, epochs):
+                log(line)
             progress.update()
-            progress.set_postfix_str(_summary(run))
+            progress.set_postfix_str(summary(run))
 
 
 def _restore_once(run: Run, error: FloatingPointError, files: _Files, log: Callable[[str], None]) -> None:
@@ -226,19 +228,6 @@ def _restore_once(run: Run, error: FloatingPointError, files: _Files, log: Calla
     run.batches, run.restored = drawn, True
     files.save(run)
     log(f"search: {error}; restored the state after epoch {run.epoch} and go on with other batches")
-
-
-def _say(run: Run, record: EpochRecord, epochs: int, log: Callable[[str], None]) -> None:
-    dice = "" if record.dice is None else f", Dice {record.dice:.4f}"
-    log(f"search: epoch {run.epoch} of {epochs}, {_summary(run)}{dice}")
-    for group, edge, operation in run.decision.pruned:
-        node, source = edges_of(run.cells.nodes)[edge]
-        log(f"search: pruned {OPERATIONS[operation]} from edge {source} -> node {node} of cell {group}")
-
-
-def _summary(run: Run) -> str:
-    decided = run.decision.decided
-    return f"{int(run.decision.mask.sum())} operations active, {int(decided.sum())} of {decided.numel()} edges decided"
 
 
 def _result(run: Run, plan: SearchPlan, removal: Removal | None) -> SearchResult:
@@ -269,44 +258,8 @@ def _result(run: Run, plan: SearchPlan, removal: Removal | None) -> SearchResult
             **origin,
         },
     )
-    message = " ".join(filter(None, [_message(run, plan, edges - decided), _auxiliary_skip_left(run, plan)]))
+    message = " ".join(filter(None, [ending(run, plan, edges - decided), auxiliary_skip_left(run, plan)]))
     seconds = run.seconds
     if removal is not None:
-        message, seconds = f"{message} {_selected(removal)}", seconds + removal.seconds
+        message, seconds = f"{message} {selected_by_removal(removal)}", seconds + removal.seconds
     return SearchResult(genotype, status, message, run.epoch, seconds, decided, edges, removal)
-
-
-def _message(run: Run, plan: SearchPlan, undecided: int) -> str:
-    edges = run.decision.decided.numel()
-    if undecided == 0:
-        return f"All {edges} edges were decided after {run.epoch} of {plan.epochs} epochs."
-    why = f" (no progress in the last {plan.rule.plateau})" if run.decision.stop else ""
-    best = "the argmax of the weights" if plan.select == "weights" else "the best by removal"
-    return (
-        f"The search ended undecided: {undecided} of {edges} edges had no operation clearly ahead after "
-        f"{run.epoch} of {plan.epochs} epochs{why}. The genotype is {best}, not a finding: "
-        "compare it with random cells before you rely on it, or search with more search.iterations."
-    )
-
-
-def _auxiliary_skip_left(run: Run, plan: SearchPlan) -> str:
-    """Return in words that the search ended before its auxiliary skip was gone; nothing if it is, or there is none."""
-    left = plan.auxiliary_skip_at(run.epoch)
-    if left == 0:
-        return ""
-    return (
-        f"The auxiliary skip (search.auxiliary_skip) did not fade out: {left:.2f} of it was left when the search ended "
-        f"after {run.epoch} of {plan.epochs} epochs. The operations were weighed beside a connection that the found "
-        "cells do not have; with search.prune=false the search goes on until it is gone."
-    )
-
-
-def _selected(removal: Removal) -> str:
-    """Return in words how operations and inputs were selected by removal."""
-    nodes = int((~removal.input_p.isnan()).sum())
-    return (
-        f"Selected by removal on {removal.batches} held-out batches: the operations of the {removal.asked} edges that "
-        f"their weights had not decided ({int(removal.decided.sum())} decided by removal) and the inputs of {nodes} "
-        f"nodes ({int(removal.decided_inputs.sum())} decided). Without one operation the loss of {removal.loss:.4f} "
-        f"rose by {removal.largest:.1e} at most."
-    )
