@@ -28,6 +28,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench_arguments import add_data_arguments, add_run_arguments
 from bench_environment import bench_environment
 from dice_study import (
     ATTENTION,
@@ -96,22 +97,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("-d", dest="dataset", default="4")
-    parser.add_argument("-c", dest="configuration", default="2d")
-    parser.add_argument("-f", dest="fold", type=int, default=0)
+    add_data_arguments(parser)
+    add_run_arguments(parser)
     parser.add_argument("-p", dest="plans", default="nnUNetPlans")
     parser.add_argument("--host", choices=("trained", "scratch"), default="trained")
-    parser.add_argument("--device", default="cpu")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     arms = [*(arm for arm in TRAINERS if arm != HOST), *ONLY_FROM_SCRATCH]
     only = ", ".join(ONLY_FROM_SCRATCH)
     parser.add_argument("--arms", nargs="+", choices=arms, help=f"default: all; {only} only with --host scratch")
-    parser.add_argument("--jobs", type=int, default=3, help="runs at a time")
-    parser.add_argument("--threads", type=int, default=1, help="threads of each run")
     parser.add_argument("--budget", nargs="+", default=[], metavar="KEY=VALUE", help=f"over {' '.join(BUDGET)}")
     parser.add_argument("--short", nargs="+", default=[], metavar="KEY=VALUE", help=f"over {' '.join(SHORT_BUDGET)}")
-    parser.add_argument("--batch-size", type=int)
-    parser.add_argument("--patch-size", type=int, nargs="+")
     parser.add_argument("--tag", default="bench", help="part of the plans' names; one for each budget")
     parser.add_argument("--hosts", metavar="TAG", help="take the trained hosts of an earlier study")
     parser.add_argument("--margin", type=float, default=0.5, help="Dice points that would not matter")

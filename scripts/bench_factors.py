@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import bench_dice
+from bench_arguments import add_data_arguments, add_run_arguments
 from study_variants import copy_plans, few_cases, thinned
 
 from nnunet_iac.atomic import write_json
@@ -85,17 +86,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("-d", dest="dataset", default="4")
-    parser.add_argument("-c", dest="configuration", default="2d")
-    parser.add_argument("-f", dest="fold", type=int, default=0)
+    add_data_arguments(parser)
+    add_run_arguments(parser)
     parser.add_argument("--conditions", nargs="+", choices=list(CONDITIONS), default=list(CONDITIONS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--batch-size", type=int)
-    parser.add_argument("--patch-size", type=int, nargs="+")
     parser.add_argument("--budget", nargs="+", default=[], metavar="KEY=VALUE", help="of all conditions")
-    parser.add_argument("--jobs", type=int, default=3, help="runs at a time")
-    parser.add_argument("--threads", type=int, default=1, help="threads of each run")
-    parser.add_argument("--device", default="cpu")
     parser.add_argument("--tag", default="factor", help="part of the plans' names; one for each budget")
     parser.add_argument("--read", nargs="+", metavar="FILE", help="only print the table of these records")
     parser.add_argument("--json", default="factors.json", help="write the figures to this file, and beside it")

@@ -20,6 +20,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench_arguments import add_run_arguments
 from bench_environment import bench_environment
 
 from nnunet_iac.atomic import write_json
@@ -61,6 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_run_arguments(parser)
     parser.add_argument("-d", dest="dataset", default="501", help="target")
     parser.add_argument("-c", dest="configuration", default="2d")
     parser.add_argument("-f", dest="fold", type=int, default=0)
@@ -80,9 +82,6 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         default="host.epochs=15 host.iterations=20 training.validation_iterations=2 training.augment=false".split(),
         help="of the fine-tuning (default: %(default)s)",
     )
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--jobs", type=int, default=3, help="runs at a time")
-    parser.add_argument("--threads", type=int, default=1, help="threads of each run")
     parser.add_argument("--tag", default="pretraining", help="part of the plans' names; one for each budget")
     parser.add_argument("--json", help="write the figures to this file")
     return parser.parse_args(argv)

@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import bench_dice
+from bench_arguments import add_data_arguments, add_run_arguments
 from bench_environment import bench_environment
 
 from nnunet_iac.atomic import write_json
@@ -68,19 +69,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("-d", dest="dataset", default="4")
-    parser.add_argument("-c", dest="configuration", default="2d")
-    parser.add_argument("-f", dest="fold", default="0")
+    add_data_arguments(parser)
+    add_run_arguments(parser, jobs=2)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--host-epochs", type=int, default=15, help="of 20 steps")
     parser.add_argument("--epochs", type=int, default=10, help="of 20 steps, of the full trainings")
-    parser.add_argument("--batch-size", type=int)
-    parser.add_argument("--patch-size", type=int, nargs="+")
     parser.add_argument("--tag", default="probed", help="part of the plans' names; one for each budget")
     parser.add_argument("--hosts", metavar="TAG", help="take the trained hosts of an earlier study")
-    parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--device", default="cpu")
     parser.add_argument("--json", help="write the figures to this file, and what leads to them beside it")
     parser.add_argument("--read", nargs="+", metavar="FILE", help="only print the table of these files")
     args = parser.parse_args(argv)
@@ -90,7 +85,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _common(args: argparse.Namespace) -> list[str]:
-    words = ["-d", args.dataset, "-c", args.configuration, "-f", args.fold]
+    words = ["-d", args.dataset, "-c", args.configuration, "-f", str(args.fold)]
     return [*words, "--seeds", *map(str, args.seeds)]
 
 

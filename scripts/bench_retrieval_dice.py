@@ -33,6 +33,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from bench_arguments import add_run_arguments
 from bench_environment import bench_environment
 from retrieval_dice_arms import PROTOCOLS, bring, retrieve, retrieved
 from retrieval_dice_study import Run, Study, leave_out, patch_sizes, write_plans
@@ -78,6 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_run_arguments(parser)
     parser.add_argument("-d", dest="datasets", nargs="+", help="targets (default: all data sets of the zoo)")
     parser.add_argument("-c", dest="configuration", default="2d")
     parser.add_argument("-f", dest="fold", type=int, default=0)
@@ -94,9 +96,6 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--budget", nargs="+", default=[], metavar="KEY=VALUE", help="such as training.augment=false")
     parser.add_argument("--batch-size", type=int)
     parser.add_argument("--patch-size", nargs="+", default=[], metavar="SIZE", help="96x96 for all, 4=56x40 for one")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--jobs", type=int, default=3, help="runs at a time")
-    parser.add_argument("--threads", type=int, default=1, help="threads of each run")
     parser.add_argument("--tag", default="loo", help="part of the plans' names; one for each zoo and budget")
     parser.add_argument("--margin", type=float, default=0.5, help="Dice points that would not matter")
     parser.add_argument("--json", help="write the figures to this file")

@@ -29,12 +29,13 @@ def steps_without(network: CellUNet, step: Step) -> dict[str, Step]:
         network: a frozen host with mixed cells.
         step: one architecture half-step and one weight half-step of it.
     """
+    mixing = "nnunet_iac.cells.mixed.mix_outgoing"
     switches: dict[str, Callable[[], AbstractContextManager[Any]]] = {
         "nothing": nullcontext,
         "product kernels": partial(patch, "nnunet_iac.cells.outgoing.DENSE_CHANNELS", 0),
         "channels last": _any_layout,
-        "shared pooling": partial(patch, "nnunet_iac.cells.mixed.mix_outgoing", _pooling_by_edge),
-        "grouped convolutions": partial(patch, "nnunet_iac.cells.mixed.mix_outgoing", _convolving_by_edge),
+        "shared pooling": partial(patch, mixing, partial(_edge_by_edge, NOT_CONVOLVING)),
+        "grouped convolutions": partial(patch, mixing, partial(_edge_by_edge, CONVOLVING)),
         "the architecture's gradients alone in its half-step": partial(_all_gradients, network),
         "a frozen host (the encoder's backward)": partial(_thawed, network),
     }
@@ -54,16 +55,16 @@ def _any_layout() -> Iterator[None]:
         yield
 
 
-def _pooling_by_edge(
-    x: torch.Tensor, edges: Sequence[EdgeOperations], weights: torch.Tensor, active: Sequence[Sequence[int]]
+def _edge_by_edge(
+    apart: Sequence[int],
+    x: torch.Tensor,
+    edges: Sequence[EdgeOperations],
+    weights: torch.Tensor,
+    active: Sequence[Sequence[int]],
 ) -> Terms:
-    return _sums(_by_edge(x, edges, weights, active, NOT_CONVOLVING), _together(x, edges, weights, active, CONVOLVING))
-
-
-def _convolving_by_edge(
-    x: torch.Tensor, edges: Sequence[EdgeOperations], weights: torch.Tensor, active: Sequence[Sequence[int]]
-) -> Terms:
-    return _sums(_together(x, edges, weights, active, NOT_CONVOLVING), _by_edge(x, edges, weights, active, CONVOLVING))
+    """Mix as the cells do, but the operations ``apart`` one edge after the other."""
+    rest = [operation for operation in (*CONVOLVING, *NOT_CONVOLVING) if operation not in apart]
+    return _sums(_by_edge(x, edges, weights, active, apart), _together(x, edges, weights, active, rest))
 
 
 def _together(

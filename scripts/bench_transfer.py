@@ -38,6 +38,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
+from bench_arguments import add_data_arguments, add_run_arguments
 from bench_environment import bench_environment
 from transfer_study import BUDGET, TRAINERS, Study
 from transfer_table import Search, curves_of, draw, markdown, rows_of
@@ -71,21 +72,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("-d", dest="dataset", default="4")
-    parser.add_argument("-c", dest="configuration", default="2d")
-    parser.add_argument("-f", dest="fold", type=int, default=0)
+    add_data_arguments(parser)
+    add_run_arguments(parser)
     parser.add_argument("-p", dest="plans", default="nnUNetPlans")
     parser.add_argument("--zoo", required=True, metavar="DIR", help="folder or URL")
     sources = "entries' ids, nearest or multi; each also with :host for its host alone"
     parser.add_argument("--sources", nargs="+", default=["nearest", "nearest:host"], metavar="SOURCE", help=sources)
-    parser.add_argument("--device", default="cpu")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--jobs", type=int, default=3, help="runs at a time")
-    parser.add_argument("--threads", type=int, default=1, help="threads of each run")
     parser.add_argument("--budget", nargs="+", default=[], metavar="KEY=VALUE", help=f"over {' '.join(BUDGET)}")
     parser.add_argument("--transfer", nargs="+", default=[], metavar="KEY=VALUE", help="such as transfer.host=false")
-    parser.add_argument("--batch-size", type=int)
-    parser.add_argument("--patch-size", type=int, nargs="+")
     parser.add_argument("--tag", default="transfer", help="part of the plans' names; one for each budget")
     parser.add_argument("--window", type=int, default=3, help="epochs that a Dice is averaged over")
     parser.add_argument("--json", help="write the figures to this file")

@@ -183,7 +183,8 @@ def _data(args: argparse.Namespace) -> SupernetData:
     on_validation = args.host is not None and args.fold != "all"
     if on_validation and args.share is not None:
         raise ValueError(
-            f"--share: expected none with --host, whose validation cases are measured on, got {args.share}; leave it out"
+            f"--share: expected none with --host, whose validation cases are measured on, got {args.share}; "
+            "leave it out"
         )
     return supernet_data(
         args.dataset,

@@ -21,13 +21,14 @@ def respect_thread_limit(device: torch.device) -> None:
         device: of the run; on a GPU nothing changes.
 
     Raises:
-        ValueError: if the variable is neither a positive number nor a list of such, OpenMP's form for nested regions, of
-            which the first counts.
+        ValueError: if the variable is no positive number (of a list, as OpenMP has it for nested regions, the first).
     """
     text = os.environ.get(VARIABLE, "")
     if device.type != "cpu" or not text.strip():
         return
     first = text.split(",")[0].strip()
     if not (first.isascii() and first.isdigit() and int(first) > 0):
-        raise ValueError(f"{VARIABLE}: expected a number of threads, such as 4, got {text!r}; unset it to use all cores")
+        raise ValueError(
+            f"{VARIABLE}: expected a number of threads, such as 4, got {text!r}; unset it to use all cores"
+        )
     torch.set_num_threads(int(first))

@@ -1,0 +1,21 @@
+"""Arguments that the benchmarks share: whose data, and how many runs at a time."""
+
+from __future__ import annotations
+
+import argparse
+
+
+def add_data_arguments(parser: argparse.ArgumentParser, dataset: str = "4") -> None:
+    """Declare data set, configuration, fold, and what replaces the planned sizes."""
+    parser.add_argument("-d", dest="dataset", default=dataset, help="id or name (default: %(default)s)")
+    parser.add_argument("-c", dest="configuration", default="2d", help="nnU-Net's (default: %(default)s)")
+    parser.add_argument("-f", dest="fold", type=int, default=0, help="nnU-Net's (default: %(default)s)")
+    parser.add_argument("--batch-size", type=int, help="default: that of the plans")
+    parser.add_argument("--patch-size", type=int, nargs="+", help="default: that of the plans")
+
+
+def add_run_arguments(parser: argparse.ArgumentParser, jobs: int = 3) -> None:
+    """Declare how the runs of a study are run."""
+    parser.add_argument("--jobs", type=int, default=jobs, help="runs at a time (default: %(default)s)")
+    parser.add_argument("--threads", type=int, default=1, help="threads of each run (default: %(default)s)")
+    parser.add_argument("--device", default="cpu", help="of each run (default: %(default)s)")
