@@ -16,6 +16,9 @@ HELP = "choose a network and its weights from a zoo for a data set (MedNNS), for
 
 SUFFIX = "_retrieved"
 
+ORDERS = ("measured", "meta-space", "predicted-dice", "best-on-average", "largest", "nearest")
+"""Those of :mod:`nnunet_iac.metaspace.order_choice`, written out: importing it takes seconds."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the target, the zoo, the protocol, the limits and the meta-space."""
@@ -28,7 +31,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--protocol",
         choices=("T1", "T5", "T10"),
         default="T5",
-        help="T1 takes the nearest candidate; T5 and T10 train the nearest 5 or 10 for an epoch (default: %(default)s)",
+        help="T1 takes the first candidate; T5 and T10 train the first 5 or 10 for an epoch (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--order",
+        choices=ORDERS,
+        default=ORDERS[0],
+        help="of candidates; measured: the one that served best when each data set of the zoo was held out; "
+        "meta-space: as MedNNS (default: %(default)s)",
     )
     limits = parser.add_argument_group("limits", "measured on this machine, one patch at a time")
     limits.add_argument("--max-params", type=float, metavar="N", help="parameters")
@@ -100,7 +110,7 @@ def _request(args: argparse.Namespace) -> Request:
     limits = Limits(args.max_params, args.max_macs, args.max_latency_ms, args.max_memory_mb)
     device = device_of(args.device)
     space = SpaceWish(fit_settings(args), args.space)
-    return Request(args.protocol, limits, args.most, args.iterations, args.seed, device, args.anyway, space)
+    return Request(args.protocol, limits, args.most, args.iterations, args.seed, device, args.anyway, space, args.order)
 
 
 def _target(args: argparse.Namespace) -> Target:

@@ -36,6 +36,7 @@ def run(args: argparse.Namespace) -> int:
     from nnunet_iac.cli.arguments import check_folder
     from nnunet_iac.metaspace.evaluation import evaluate
     from nnunet_iac.metaspace.fitting import fit
+    from nnunet_iac.metaspace.order_choice import with_choice
     from nnunet_iac.metaspace.retrieval_evaluation import evaluate_retrieval
     from nnunet_iac.metaspace.space_entry import to_entry
     from nnunet_iac.metaspace.zoo_tasks import left_without, read_tasks
@@ -47,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     tasks = left_without(read_tasks(zoo, configurations=args.configurations or ()), args.without)
     print(f"{len(tasks)} tasks of {len({task.dataset for task in tasks})} data sets", flush=True)
     found = evaluate(tasks, settings, ablation=args.ablation is not None, listener=_say)
-    offered = evaluate_retrieval(tasks, settings, listener=_say)
+    offered = with_choice(evaluate_retrieval(tasks, settings, listener=_say), tasks, settings, listener=_say)
     print("The held-out data set's own networks in order:", found.markdown(each=args.each), sep="\n\n")
     print(
         "\nWhat the other data sets offer it, in order, as nnunet-iac retrieve does:",

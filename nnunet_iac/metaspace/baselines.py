@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from nnunet_iac.metaspace.task import Task
+from nnunet_iac.metaspace.task import DatasetSample, Task
 from nnunet_iac.metaspace.topology import relative_distances
 from nnunet_iac.similarity.mixture import label_transport
 
@@ -18,15 +18,23 @@ Array = NDArray[np.float64]
 
 
 def nearest_dataset(task: Task, others: Sequence[Task]) -> tuple[Array, Task, float]:
-    """Return scores ``(n,)`` by the task whose images are nearest by optimal transport, that task, and the distance.
+    """Return scores ``(n,)`` by the :func:`nearest_task`, that task, and its distance.
 
-    The distance is :func:`~nnunet_iac.similarity.mixture.label_transport`; of equally near ones the first counts. The
-    score of a candidate is its :func:`transferred_dice`.
+    The score of a candidate is its :func:`transferred_dice`.
     """
-    own = task.sample.gaussians
+    nearest, distance = nearest_task(task.sample, others)
+    return transferred_dice(task, nearest), nearest, distance
+
+
+def nearest_task(sample: DatasetSample, others: Sequence[Task]) -> tuple[Task, float]:
+    """Return the task whose images are nearest to a data set by optimal transport, and the distance.
+
+    The distance is :func:`~nnunet_iac.similarity.mixture.label_transport`; of equally near ones the first counts.
+    """
+    own = sample.gaussians
     distances = [label_transport(other.sample.gaussians, own).distance for other in others]
     place = int(np.argmin(distances))
-    return transferred_dice(task, others[place]), others[place], distances[place]
+    return others[place], distances[place]
 
 
 def best_on_average(task: Task, others: Sequence[Task]) -> Array:

@@ -4,16 +4,16 @@ Better than some simple orders, not better than all. In a planted world, where e
 network and its images show which (eight data sets, each held out, four seeds; ``python
 scripts/measure_planted_worlds.py``), the means were
 
-===========================  ========  =========  =========  ==========
-order by                     Spearman  regret T1  regret T5  regret T10
-===========================  ========  =========  =========  ==========
-meta-space                      0.774      0.034      0.013       0.007
-meta-space, predicted Dice      0.708      0.046      0.021       0.014
-nearest data set (OT)           0.829      0.026      0.010       0.005
-best on average                 0.369      0.070      0.049       0.038
-largest network                -0.142      0.430      0.166       0.164
-random choice                   0.000      0.145      0.040       0.023
-===========================  ========  =========  =========  ==========
+===============  ========  =========  =========  ==========
+order by         Spearman  regret T1  regret T5  regret T10
+===============  ========  =========  =========  ==========
+meta-space          0.774      0.034      0.013       0.007
+predicted-dice      0.708      0.046      0.021       0.014
+nearest             0.829      0.026      0.010       0.005
+best-on-average     0.369      0.070      0.049       0.038
+largest            -0.142      0.430      0.166       0.164
+random choice       0.000      0.145      0.040       0.023
+===============  ========  =========  =========  ==========
 
 All sources have the very same candidates scored there, which suits the orders that take over a Dice. In other words:
 the meta-space has to be measured on the zoo at hand, and ``nnunet-iac zoo fit`` prints this table for it.
@@ -32,12 +32,12 @@ from numpy.typing import NDArray
 from nnunet_iac.metaspace.baselines import best_on_average, largest_network, nearest_dataset
 from nnunet_iac.metaspace.fitting import fit, squared_fid
 from nnunet_iac.metaspace.order_scores import PROTOCOLS, RankingScores, random_scores, ranking_scores
+from nnunet_iac.metaspace.orders import AVERAGE, LARGEST, NEAREST, PREDICTED, SPACE
 from nnunet_iac.metaspace.settings import FitSettings
 from nnunet_iac.metaspace.space import MetaSpace
 from nnunet_iac.metaspace.task import Task, check_tasks
 
-SPACE, PREDICTED, ABLATION = "meta-space", "meta-space, predicted Dice", "contrastive loss only"
-RANDOM, NEAREST, LARGEST, AVERAGE = "random choice", "nearest data set", "largest network", "best on average"
+ABLATION, RANDOM = "contrastive loss only", "random choice"
 
 LEAST = 3
 """Data sets that are needed: one to hold out, two to fit on."""

@@ -1,4 +1,4 @@
-"""All candidates of a zoo in the order in which a meta-space offers them to a target, and a walk down to those allowed.
+"""All candidates of a zoo in the order in which they are offered to a target, and a walk down to those allowed.
 
 MedNNS: T1 takes the nearest model of the space, T5 and T10 the five and ten nearest. Limits on size and speed are left
 open there; here the walk asks for each candidate, nearest first, what it breaks, until enough are found. What can
@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar, overload
 
 import numpy as np
+from numpy.typing import NDArray
 
+from nnunet_iac.metaspace.orders import SPACE, Array, order_scores, remoteness
 from nnunet_iac.metaspace.retrieval import RetrievalIndex
 from nnunet_iac.metaspace.space import Float32, MetaSpace
 from nnunet_iac.metaspace.task import DatasetSample, Task
-from nnunet_iac.similarity.gaussians import Gaussian, bures_wasserstein
 from nnunet_iac.zoo.configuration import SubnetConfiguration
 
 Kept = TypeVar("Kept")
@@ -34,7 +35,7 @@ class Ranked:
         index: its place among the task's candidates.
         similarity: cosine of the target's and the candidate's embedding.
         predicted: Dice that the performance predictor expects, 0 to 1.
-        remoteness: of the data set that it comes from, see :func:`remoteness`.
+        remoteness: of the data set that it comes from, see :func:`~nnunet_iac.metaspace.orders.remoteness`.
     """
 
     task: Task
@@ -57,10 +58,11 @@ class Ranked:
 class Ranking(Sequence[Ranked]):
     """Candidates of all tasks, the best for the target first; of equal ones in the order given.
 
-    The order is that of ``similarity - w remoteness`` with ``w`` of
+    The meta-space's order is that of ``similarity - w remoteness`` with ``w`` of
     :attr:`~nnunet_iac.metaspace.settings.FitSettings.remoteness`; both terms together are one inner product, in double
-    precision. Only those that somebody asks for are found and made, with :meth:`RetrievalIndex.top`: of many thousands
-    a retrieval looks at a few.
+    precision. Another order is given by its scores; of equal ones those of the less remote source come first. Only
+    those that somebody asks for are found and made, with :meth:`RetrievalIndex.top`: of many thousands a retrieval
+    looks at a few.
 
     Args:
         space: that the embeddings are of.
@@ -68,6 +70,7 @@ class Ranking(Sequence[Ranked]):
         models: ``(n, E)``, the embedded candidates of each task.
         target: ``(E,)``, the embedded target.
         remote: remoteness of each task's data set; default: all are equally near, and nothing is added to the index.
+        scores: ``(n,)``, of the candidates of each task; None for the meta-space's order.
     """
 
     def __init__(
@@ -77,19 +80,18 @@ class Ranking(Sequence[Ranked]):
         models: Sequence[Float32],
         target: Float32,
         remote: Sequence[float] = (),
+        scores: Sequence[Array] | None = None,
     ) -> None:
         self._space, self._tasks, self._target, self._query = space, tasks, target, target
         self._remote = list(remote) or [0.0] * len(tasks)
         self._ends = np.cumsum([len(rows) for rows in models], dtype=np.intp)
-        if any(self._remote):
-            columns = [np.full((len(rows), 1), far, np.float32) for rows, far in zip(models, remote, strict=True)]
-            models = [np.hstack(pair) for pair in zip(models, columns, strict=True)]
-            self._query = np.append(target, np.float32(-space.settings.remoteness))
-        self._index = RetrievalIndex(np.concatenate(models)) if models else None
+        self._models = np.concatenate(models) if models else np.zeros((0, len(target)), np.float32)
+        self._order = None if scores is None else self._sorted(scores)
+        self._index = RetrievalIndex(self._with_remoteness()) if models and scores is None else None
         self._found: list[Ranked] = []
 
     def __len__(self) -> int:
-        return int(self._ends[-1]) if len(self._ends) else 0
+        return len(self._models)
 
     @overload
     def __getitem__(self, place: int) -> Ranked: ...
@@ -107,11 +109,10 @@ class Ranking(Sequence[Ranked]):
     def _find(self, count: int) -> None:
         """Find the first of the order, twice as many as before at least: who asks one by one asks seldom here."""
         known = len(self._found)
-        if count <= known or self._index is None:
+        if count <= known:
             return
-        best = self._index.top(self._query, min(len(self), max(count, 2 * known, FIRST)))
-        places = best.places[known:]
-        models = np.ascontiguousarray(self._index.embeddings[places, : len(self._target)])
+        places = self._first(min(len(self), max(count, 2 * known, FIRST)))[known:]
+        models = self._models[places]
         predicted = self._space.predict(self._target, models)
         similarity = models.astype(np.float64) @ self._target.astype(np.float64)
         owners = np.searchsorted(self._ends, places, side="right")
@@ -120,37 +121,46 @@ class Ranking(Sequence[Ranked]):
             index = int(place - self._ends[owner] + len(task.candidates))
             self._found.append(Ranked(task, index, float(cosine), float(dice), self._remote[owner]))
 
+    def _first(self, count: int) -> NDArray[np.intp]:
+        if self._order is not None:
+            return self._order[:count]
+        return self._index.top(self._query, count).places if self._index is not None else np.zeros(0, np.intp)
 
-def rank(space: MetaSpace, tasks: Sequence[Task], target: DatasetSample) -> Ranking:
+    def _sorted(self, scores: Sequence[Array]) -> NDArray[np.intp]:
+        far = np.repeat(self._remote, [len(rows) for rows in scores])
+        return np.lexsort((far, -np.concatenate(scores))) if scores else np.zeros(0, np.intp)
+
+    def _with_remoteness(self) -> Float32:
+        """Return the embeddings with a column that makes the query's inner product the score."""
+        if not any(self._remote):
+            return self._models
+        self._query = np.append(self._target, np.float32(-self._space.settings.remoteness))
+        sizes = np.diff(self._ends, prepend=0)
+        return np.column_stack([self._models, np.repeat(np.asarray(self._remote, np.float32), sizes)])
+
+
+def rank(space: MetaSpace, tasks: Sequence[Task], target: DatasetSample, order: str = SPACE) -> Ranking:
     """Return the candidates of all tasks, the best for the target first; of equal ones in the order given.
 
-    The cosine orders the candidates of one source, and that is all that the rank loss teaches it. Which source a
-    candidate comes from is judged by the images: see :func:`remoteness` and :attr:`FitSettings.remoteness`.
+    In the meta-space's order the cosine orders the candidates of one source, and that is all that the rank loss teaches
+    it. Which source a candidate comes from is judged by the images: see :attr:`FitSettings.remoteness`.
 
     Args:
         space: fitted without the target.
         tasks: whose candidates are offered; those of the target's own data set, or with weights that have seen it, are
             left out.
         target: its images.
+        order: key of :data:`~nnunet_iac.metaspace.orders.ORDERS`.
 
     Raises:
-        ValueError: if the features come from another encoder.
+        ValueError: if the features come from another encoder, or there is no such order.
     """
     embedded = space.embed_dataset(target)
     offered = [task for task in tasks if target.name not in task.lineage]
     models = [space.embed_models(task.candidates.topology, task.candidates.responses) for task in offered]
-    return Ranking(space, offered, models, embedded, remoteness(offered, target))
-
-
-def remoteness(tasks: Sequence[Task], target: DatasetSample) -> list[float]:
-    """Return how far the data set of each task is from a target: the squared Fréchet distance of their image features.
-
-    In units of the largest of them, so that the farthest data set has 1; 0 if all have the target's features.
-    """
-    own = Gaussian.from_samples(target.features)
-    squared = [bures_wasserstein(Gaussian.from_samples(task.sample.features), own) ** 2 for task in tasks]
-    largest = max(squared, default=0.0)
-    return [one / largest if largest > 0 else 0.0 for one in squared]
+    # The meta-space's own order needs no score of every candidate: its index finds the first ones.
+    scores = None if order == SPACE else order_scores(order, space, offered, target)
+    return Ranking(space, offered, models, embedded, remoteness(offered, target), scores)
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,23 +2,23 @@
 
 :mod:`~nnunet_iac.metaspace.evaluation` orders the held-out data set's own candidates; nobody who retrieves has these.
 Here the order is that of :func:`~nnunet_iac.metaspace.ranking.rank` over what the others offer. How good each would be
-on the held-out data set says :mod:`~nnunet_iac.metaspace.retrieval_truth`.
+on the held-out data set says :mod:`~nnunet_iac.metaspace.retrieval_truth`: by its architecture alone, so that the
+remoteness of a source, which is about its weights, can only cost an order here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
 import numpy as np
 
-from nnunet_iac.metaspace.baselines import best_on_average, largest_network, nearest_dataset
-from nnunet_iac.metaspace.evaluation import AVERAGE, LARGEST, LEAST, PREDICTED, RANDOM, SPACE, mean_scores, table_line
-from nnunet_iac.metaspace.evaluation import NEAREST as NEAREST_DATASET
+from nnunet_iac.metaspace.evaluation import LEAST, RANDOM, mean_scores, table_line
 from nnunet_iac.metaspace.fitting import FEWEST, fit
-from nnunet_iac.metaspace.order_scores import PROTOCOLS, Array, RankingScores, random_scores, ranking_scores
+from nnunet_iac.metaspace.order_scores import PROTOCOLS, RankingScores, random_scores, ranking_scores
+from nnunet_iac.metaspace.orders import order_scores, usable_orders
 from nnunet_iac.metaspace.ranking import rank
 from nnunet_iac.metaspace.retrieval_truth import NEAREST, SAME, Counterparts, counterparts
 from nnunet_iac.metaspace.settings import FitSettings
@@ -108,17 +108,19 @@ def evaluate_retrieval(
     tasks: Sequence[Task],
     settings: FitSettings | None = None,
     *,
+    held_out: Collection[str] | None = None,
     listener: Callable[[str], None] = lambda text: None,
 ) -> RetrievalEvaluation:
     """Hold out each data set in turn, fit on the others, and score the order in which they offer their candidates.
 
-    As in a retrieval, sources are the data sets of the same kind of network (plain or residual). Baselines order the
-    same candidates by their counterparts: they know these networks' sizes and how they did on the other data sets, and
-    nothing of how any did on the one held out.
+    As in a retrieval, sources are the data sets of the same kind of network (plain or residual) whose weights have not
+    seen the one held out, and every order is made as a retrieval makes it: see :mod:`~nnunet_iac.metaspace.orders`. Of
+    equal candidates those of the less remote source come first.
 
     Args:
         tasks: of at least three data sets.
         settings: of the fits.
+        held_out: names of the data sets to hold out; None for all.
         listener: is told, in words, which data set is held out.
 
     Raises:
@@ -128,8 +130,10 @@ def evaluate_retrieval(
     offers: list[Offer] = []
     remarks: list[str] = []
     for task in tasks:
+        if held_out is not None and task.dataset not in held_out:
+            continue
         listener(f"held out, others offer: {task.name}")
-        sources = [other for other in tasks if other.dataset != task.dataset and _kind(other) == _kind(task)]
+        sources = sources_of(task, tasks)
         if len({source.dataset for source in sources}) < FEWEST:
             remarks.append(f"{task.name}: fewer than {FEWEST} other data sets have its kind of network; not scored.")
             continue
@@ -139,16 +143,20 @@ def evaluate_retrieval(
     return RetrievalEvaluation(tuple(offers), tuple(remarks))
 
 
+def sources_of(task: Task, tasks: Sequence[Task]) -> list[Task]:
+    """Return the tasks that may offer candidates to one: of its kind of network, with weights that never saw it."""
+    return [other for other in tasks if task.dataset not in other.lineage and _kind(other) == _kind(task)]
+
+
 def _offered(task: Task, sources: Sequence[Task], settings: FitSettings) -> tuple[list[Offer], list[str]]:
-    # In an order that no method made, so that ties are broken alike for all.
-    ranked = sorted(rank(fit(sources, settings), sources, task.sample), key=lambda one: (one.task.name, one.index))
+    space = fit(sources, settings)
+    # Ties are broken by what stands first here, as a retrieval breaks them.
+    ranked = sorted(rank(space, sources, task.sample), key=lambda one: (one.remoteness, one.task.name, one.index))
     own = counterparts(task, ranked)
-    orders: dict[str, Array] = {SPACE: np.array([one.similarity for one in ranked])}
-    if settings.performance:
-        orders[PREDICTED] = np.array([one.predicted for one in ranked])
-    orders[NEAREST_DATASET] = nearest_dataset(task, sources)[0][own.places]
-    orders[AVERAGE] = best_on_average(task, sources)[own.places]
-    orders[LARGEST] = largest_network(task)[own.places]
+    orders = {}
+    for name in usable_orders(space):
+        scores_of = dict(zip((s.name for s in sources), order_scores(name, space, sources, task.sample), strict=True))
+        orders[name] = np.array([scores_of[one.task.name][one.index] for one in ranked])
     offers, remarks = [], [_remark(task, own)]
     for truth in (SAME, NEAREST):
         kept = own.kept(truth)

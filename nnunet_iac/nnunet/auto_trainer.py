@@ -110,6 +110,7 @@ class AutoTrainer(TransferTrainer):
             seed=self.settings.search.seed,
             device=str(self.device),
             anyway=wanted.anyway,
+            order=wanted.order,
             space=SpaceWish(
                 FitSettings(**{name: getattr(wanted, name) for name in (*LOSSES, "remoteness")}), wanted.space or ""
             ),

@@ -15,6 +15,7 @@ import torch
 
 from nnunet_iac.atomic import write_json
 from nnunet_iac.metaspace.chosen_space import ChosenSpace, fitted_space, stored_space
+from nnunet_iac.metaspace.order_choice import OrderChoice, choose_order
 from nnunet_iac.metaspace.ranking import Ranked, rank, walk
 from nnunet_iac.metaspace.relatives import alike_text, find_nearness, near_text
 from nnunet_iac.metaspace.task import Task
@@ -44,9 +45,10 @@ def retrieve(
 ) -> dict[str, Any]:
     """Choose, write plans, weights and record, and return the record.
 
-    Candidates are ordered by a meta-space that never saw the target: one that is fitted here, without whatever the zoo
-    knows of the target's own data set, or the stored one that the request names. Supernets
-    whose weights have seen the target are left out.
+    Candidates are ordered in the way that served best among the sources, or as the request says: see
+    :mod:`~nnunet_iac.metaspace.order_choice`. The meta-space never saw the target: it is fitted here, without whatever
+    the zoo knows of the target's own data set, or the stored one that the request names. Supernets whose weights have
+    seen the target are left out.
 
     Args:
         zoo: where the supernets lie.
@@ -74,8 +76,11 @@ def retrieve(
         return _write(target, record, target.target.plans, None)
     chosen = stored or fitted_space(request.space, sources)
     say(chosen.text)
-    ranked = rank(chosen.space, sources, target.sample)
-    return choose(zoo, ranked, (near, names), target, request, say, ordered_by=chosen, replace=replace)
+    order = choose_order(request.order, sources, target.sample, chosen.space.settings)
+    say(order.text)
+    ranked = rank(chosen.space, sources, target.sample, order.name)
+    by = (order, chosen)
+    return choose(zoo, ranked, (near, names), target, request, say, ordered_by=by, replace=replace)
 
 
 def choose(
@@ -86,24 +91,25 @@ def choose(
     request: Request,
     say: Callable[[str], None],
     *,
-    first: str = "the nearest in the meta-space",
-    ordered_by: ChosenSpace | None = None,
+    first: str = "",
+    ordered_by: tuple[OrderChoice, ChosenSpace] | None = None,
     replace: bool = False,
 ) -> dict[str, Any]:
     """Choose among candidates in a given order, write plans, weights and record, and return the record.
 
-    This is what :func:`retrieve` does with the meta-space's order. Other orders, one candidate alone too, come to the
+    This is what :func:`retrieve` does with the order that it finds. Other orders, one candidate alone too, come to the
     target the same way; nobody asks here whether the target is an outlier. Arguments and errors are those of
     :func:`retrieve`, and
 
     Args:
         ranked: candidates, none of the target's own data set, the best first.
         nearness: see :func:`~nnunet_iac.metaspace.relatives.find_nearness`; for the record.
-        first: what the first of the order is, in words.
-        ordered_by: the space that made the order, for the record; None if it was another way.
+        first: what the first of the order is, in words; by default, by which order.
+        ordered_by: the order and its space, for the record; None if it was made another way.
         replace: see :func:`retrieve`.
     """
     near, names = nearness
+    order, space = ordered_by or (None, None)
     count = PROTOCOLS[request.protocol]
     device = torch.device(request.device)
     looks = CandidateLooks(zoo, target, request.limits, seed=request.seed, device=device, say=say)
@@ -111,11 +117,12 @@ def choose(
     made = dict(enumerate(found.kept, start=1))
     judged = _judge({place: thing for place, (_, thing) in made.items()}, target, request, say, replace=replace)
     best, thing = made[judged.best]
-    say(text := _choice_text(judged, best, first))
+    say(text := _choice_text(judged, best, first or f"the first by the order {order.name if order else 'given'}"))
     record = {
         **_base_record(target, request, near, names),
         "outlier": False,
-        "space": ordered_by.to_dict() if ordered_by else None,
+        "space": space.to_dict() if space else None,
+        "order": order.to_dict() if order else None,
         "why": f"{_near_words(near, names, request) if request.anyway else near_text(near, names)} {text}",
         "candidates": [_candidate_record(place, *pair, judged) for place, pair in made.items()],
         "rejected": [{"candidate": one.name, "breaks": list(broken)} for one, broken in found.rejected],

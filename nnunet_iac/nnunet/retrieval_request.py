@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from nnunet_iac.metaspace.chosen_space import SpaceWish
+from nnunet_iac.metaspace.order_choice import MEASURED, WISHES
+from nnunet_iac.metaspace.orders import check_order
 from nnunet_iac.zoo.costs import Limits
 
 PROTOCOLS: Mapping[str, int] = {"T1": 1, "T5": 5, "T10": 10}
-"""How many of the nearest candidates are trained for an epoch each; the one of T1 is taken as it is."""
+"""How many of the first candidates are trained for an epoch each; the one of T1 is taken as it is."""
 
 
 @dataclass(frozen=True)
@@ -24,10 +26,11 @@ class Request:
         seed: of what the source has no weights for, and of the trainings.
         device: where to measure and train.
         anyway: retrieve for a target that is no relative of any source too.
-        space: that orders the candidates.
+        space: that embeds the candidates.
+        order: of the candidates, one of :data:`~nnunet_iac.metaspace.order_choice.WISHES`.
 
     Raises:
-        ValueError: if a number is out of range.
+        ValueError: if a number is out of range, or there is no such protocol or order.
     """
 
     protocol: str = "T5"
@@ -38,10 +41,12 @@ class Request:
     device: str = "cpu"
     anyway: bool = False
     space: SpaceWish = field(default_factory=SpaceWish)
+    order: str = MEASURED
 
     def __post_init__(self) -> None:
         if self.protocol not in PROTOCOLS:
             raise ValueError(f"--protocol: expected one of {list(PROTOCOLS)}, got {self.protocol!r}")
+        check_order(self.order, WISHES)
         for name, low in (("most", 1), ("iterations", 1), ("seed", 0)):
             if getattr(self, name) < low:
                 raise ValueError(f"--{name}: expected at least {low}, got {getattr(self, name)}")

@@ -161,13 +161,16 @@ class TransferSettings:
 class RetrievalSettings:
     """How nnUNetTrainerIACAuto chooses its network from ``transfer.zoo``; see :mod:`nnunet_iac.nnunet.retrieval`."""
 
-    protocol: str = _setting(
-        "T1", _one_of("T1", "T5", "T10"), "nearest candidates to train for an epoch; T1 trains none"
-    )
+    protocol: str = _setting("T1", _one_of("T1", "T5", "T10"), "first candidates to train for an epoch; T1 trains none")
     iterations: int = _setting(250, _integer(1), "steps of a candidate's epoch")
     patches: int = _setting(128, _integer(2), "of the training images to look at")
     share: float = _setting(0.3, _number(0, 0.9), "of the training patients judge the candidates of T5 and T10")
     anyway: bool = _setting(False, _one_of(True, False), "retrieve even if no data set of the zoo is near")
+    order: str = _setting(
+        "measured",
+        _one_of("measured", "meta-space", "predicted-dice", "best-on-average", "largest", "nearest"),
+        "of the candidates; measured: the one that served best among the zoo's data sets",
+    )
     space: str | None = _setting(None, _or_null(_text()), "(start of) a stored meta-space's id; null: fit one here")
     performance: float = _setting(1.0, _number_from(0, 1e6), "weight in its fit of the error of predicted Dice")
     rank: float = _setting(1.0, _number_from(0, 1e6), "weight in its fit of the rank loss")

@@ -24,12 +24,12 @@ def test_a_planted_law_is_found_again_better_than_by_contrast_alone_the_average_
     assert ours.spearman is not None and contrast.spearman is not None
     assert ours.spearman > 0.6 and ours.spearman > contrast.spearman
     assert ours.regret[1] < found.mean("random choice").regret[1] / 2
-    for name in ("best on average", "largest network"):
+    for name in ("best-on-average", "largest"):
         other = found.mean(name)
         assert other.spearman is not None and ours.spearman > other.spearman
         assert all(ours.regret[k] <= other.regret[k] for k in (1, 5, 10)), name
     # The nearest data set is not beaten: its supernet had the very same candidates scored.
-    nearest = found.mean("nearest data set")
+    nearest = found.mean("nearest")
     assert nearest.spearman is not None and nearest.spearman > ours.spearman
 
 
@@ -91,7 +91,7 @@ def test_the_table_has_every_method_and_json_holds_everything() -> None:
 
     assert set(found.methods) == {
         *("meta-space", "contrastive loss only", "random choice"),
-        *("nearest data set", "largest network", "best on average"),
+        *("nearest", "largest", "best-on-average"),
     }
     short, full = found.markdown().splitlines(), found.markdown(each=True).splitlines()
     assert short[0] == "| held out | order by | Spearman | Kendall | regret T1 | regret T5 | regret T10 |"
@@ -99,7 +99,7 @@ def test_the_table_has_every_method_and_json_holds_everything() -> None:
     assert all(line.count("|") == 8 for line in full)
     content = json.loads(json.dumps(found.to_dict(), allow_nan=False))
     assert len(content["outcomes"]) == 18 and content["means"]["random choice"]["spearman"] == 0
-    assert "distance" in next(o["remark"] for o in content["outcomes"] if o["method"] == "nearest data set")
+    assert "distance" in next(o["remark"] for o in content["outcomes"] if o["method"] == "nearest")
 
 
 def test_two_data_sets_are_too_few() -> None:

@@ -13,7 +13,8 @@ from planted_world import planted_task, planted_tasks
 
 from nnunet_iac.metaspace import ranking
 from nnunet_iac.metaspace.fitting import fit
-from nnunet_iac.metaspace.ranking import Ranked, rank, remoteness, walk
+from nnunet_iac.metaspace.orders import remoteness
+from nnunet_iac.metaspace.ranking import Ranked, rank, walk
 from nnunet_iac.metaspace.settings import FitSettings
 from nnunet_iac.metaspace.space import MetaSpace
 from nnunet_iac.metaspace.task import Task

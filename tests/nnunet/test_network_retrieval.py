@@ -269,6 +269,22 @@ def test_the_space_is_fitted_as_told_or_taken_from_the_zoo_and_the_record_says_w
         assert message in capsys.readouterr().err and record_of(dataset) == record
 
 
+def test_the_order_is_the_zoos_choice_or_as_told_and_the_record_says_why(
+    dataset: Folders, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert retrieve(dataset, "--protocol", "T1") == 0
+    chosen = record_of(dataset)["order"]
+    assert chosen["lost"] and chosen["lost"][chosen["name"]] == min(chosen["lost"].values())
+    assert f"Order of candidates: {chosen['name']}, which lost " in (printed := capsys.readouterr().out)
+    assert f"the first by the order {chosen['name']}." in printed
+
+    for order in ("largest", "meta-space"):
+        assert retrieve(dataset, "--protocol", "T1", "--overwrite", "--order", order) == 0
+        record = record_of(dataset)
+        assert record["order"] == {"name": order, "why": "as asked for", "lost": {}}
+        assert record["candidates"][0]["candidate"].endswith(" candidate 0") or order != "largest"
+
+
 def test_trainings_of_other_candidates_are_refused_unless_overwritten(
     dataset: Folders, capsys: pytest.CaptureFixture[str]
 ) -> None:

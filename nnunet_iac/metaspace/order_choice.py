@@ -1,0 +1,147 @@
+"""Which order of candidates serves a zoo: each is tried on the zoo's own data sets, one held out after the other.
+
+No order is the best everywhere. In a planted world where each data set wants another width of network, the meta-space
+finds it and size is worthless; in a zoo of four real data sets, trained briefly, the largest network was the best of
+each (README). So the sources vote: each is held out in turn, the others offer it their candidates in every order, and
+the order that lost least Dice is taken. The target has no part in this. A choice among five by a few data sets is
+uncertain, and what each lost is said and kept with it.
+
+MedNNS orders by the meta-space alone; that is ``--order meta-space``. To choose among methods by cross-validation is
+the discrete super learner of van der Laan, Polley and Hubbard (2007); to apply it here is our choice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from statistics import mean
+from typing import Any
+
+import numpy as np
+
+from nnunet_iac.metaspace.evaluation import LEAST
+from nnunet_iac.metaspace.order_scores import PROTOCOLS, RankingScores
+from nnunet_iac.metaspace.orders import ORDERS, SPACE, check_order, remoteness
+from nnunet_iac.metaspace.retrieval_evaluation import RetrievalEvaluation, evaluate_retrieval, sources_of
+from nnunet_iac.metaspace.retrieval_truth import NEAREST
+from nnunet_iac.metaspace.settings import FitSettings
+from nnunet_iac.metaspace.task import DatasetSample, Task
+
+MEASURED = "measured"
+"""The name of the wish to let the zoo choose."""
+
+WISHES = (MEASURED, *ORDERS)
+
+ASKED = 10
+"""Data sets that are held out at most, those nearest to the target: our choice. Each takes a fit."""
+
+
+@dataclass(frozen=True)
+class OrderChoice:
+    """An order and why it was taken.
+
+    Attributes:
+        name: key of :data:`~nnunet_iac.metaspace.orders.ORDERS`.
+        why: in words.
+        lost: for each order, the Dice that it lost on held-out data sets: the mean of T1, T5 and T10; empty if nobody
+            asked.
+    """
+
+    name: str
+    why: str
+    lost: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def text(self) -> str:
+        """In words."""
+        return f"Order of candidates: {self.name}, {self.why}."
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what a record says of it."""
+        return {"name": self.name, "why": self.why, "lost": dict(self.lost)}
+
+
+def choose_order(
+    wish: str,
+    sources: Sequence[Task],
+    target: DatasetSample,
+    settings: FitSettings,
+    *,
+    listener: Callable[[str], None] = lambda text: None,
+) -> OrderChoice:
+    """Return the wanted order, or the one that serves best among the sources.
+
+    That is the order of the smallest mean regret, over held-out data sets and T1, T5 and T10; of equally good ones that
+    of the higher rank correlation, then the first of :data:`~nnunet_iac.metaspace.orders.ORDERS`. Truth is that of
+    :mod:`~nnunet_iac.metaspace.retrieval_truth`, ``nearest``.
+
+    Args:
+        wish: one of :data:`WISHES`.
+        sources: of the zoo, none of the target's own data set.
+        target: its images say which sources are asked where there are more than :data:`ASKED`.
+        settings: of the fits.
+        listener: is told, in words, which data set is held out.
+
+    Raises:
+        ValueError: if there is no such order, or the sources do not fit together.
+    """
+    check_order(wish, WISHES)
+    if wish != MEASURED:
+        return OrderChoice(wish, "as asked for")
+    datasets = {task.dataset for task in sources}
+    if len(datasets) < LEAST:
+        return OrderChoice(SPACE, f"untested: that takes {LEAST} other data sets, the zoo has {len(datasets)}")
+    found = evaluate_retrieval(sources, settings, held_out=_asked(sources, target), listener=listener)
+    return best_order(found)
+
+
+def best_order(found: RetrievalEvaluation) -> OrderChoice:
+    """Return the order that an evaluation shows to be the best."""
+    tried = [name for name in ORDERS if any(one.method == name for one in found.offers if one.truth == NEAREST)]
+    if not tried:
+        return OrderChoice(SPACE, f"untested: {' '.join(found.remarks)}".rstrip("."))
+    scores = {name: found.mean(NEAREST, name) for name in tried}
+    lost = {name: _lost(one) for name, one in scores.items()}
+    best = min(tried, key=lambda name: (round(lost[name], 9), -(scores[name].spearman or 0.0)))
+    count = len({one.task for one in found.offers if one.truth == NEAREST})
+    others = ", ".join(f"{name} {lost[name]:.3f}" for name in tried if name != best)
+    why = f"which lost {lost[best]:.3f} Dice on {count} held-out tasks of the zoo (T1, T5, T10 averaged; {others})"
+    return OrderChoice(best, why, lost)
+
+
+def with_choice(
+    found: RetrievalEvaluation,
+    tasks: Sequence[Task],
+    settings: FitSettings,
+    *,
+    listener: Callable[[str], None] = lambda text: None,
+) -> RetrievalEvaluation:
+    """Return an evaluation with one method more, ``measured``: the order that each held-out data set's sources choose.
+
+    A choice is tested here as an order is, on data sets that had no part in it; without this, the order that looks best
+    in a table was chosen by that table.
+
+    Args:
+        found: of these tasks and settings.
+        tasks: of at least four data sets, or no task has enough sources to choose.
+        settings: of the fits.
+        listener: is told, in words, which data set is held out.
+    """
+    added, remarks = [], []
+    for task in tasks:
+        own = [one for one in found.offers if one.task == task.name]
+        if not own:
+            continue
+        choice = choose_order(MEASURED, sources_of(task, tasks), task.sample, settings, listener=listener)
+        remarks.append(f"{task.name}: its sources choose {choice.name}, {choice.why}.")
+        added += [replace(one, method=MEASURED) for one in own if one.method == choice.name]
+    return RetrievalEvaluation((*found.offers, *added), (*found.remarks, *remarks))
+
+
+def _asked(sources: Sequence[Task], target: DatasetSample) -> list[str]:
+    by_distance = np.argsort(remoteness(sources, target), kind="stable")
+    return list(dict.fromkeys(sources[place].dataset for place in by_distance))[:ASKED]
+
+
+def _lost(scores: RankingScores) -> float:
+    return mean(scores.regret[k] for k in PROTOCOLS)

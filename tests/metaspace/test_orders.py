@@ -1,0 +1,184 @@
+"""Orders of what a zoo offers, and the choice among them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import pytest
+from planted_world import planted_task, planted_tasks
+
+from nnunet_iac.cli import retrieve
+from nnunet_iac.metaspace import order_choice
+from nnunet_iac.metaspace.baselines import nearest_task
+from nnunet_iac.metaspace.fitting import fit
+from nnunet_iac.metaspace.order_choice import MEASURED, WISHES, best_order, choose_order, with_choice
+from nnunet_iac.metaspace.orders import ORDERS, order_scores, remoteness, usable_orders
+from nnunet_iac.metaspace.ranking import rank
+from nnunet_iac.metaspace.retrieval_evaluation import RetrievalEvaluation, evaluate_retrieval
+from nnunet_iac.metaspace.settings import FitSettings
+from nnunet_iac.metaspace.space import MetaSpace
+from nnunet_iac.metaspace.task import Candidates, Task
+from nnunet_iac.nnunet.settings import Settings
+
+TARGET = planted_task(20, candidates=12, images=24)
+SHORT = FitSettings(steps=20)
+
+
+@cache
+def sources() -> tuple[Task, ...]:
+    return tuple(planted_task(number, candidates=12, images=24) for number in range(4))
+
+
+@cache
+def space() -> MetaSpace:
+    return fit(sources(), SHORT)
+
+
+def with_dice(task: Task, dice: object) -> Task:
+    return replace(task, candidates=replace(task.candidates, dice=dice))
+
+
+def size_world() -> list[Task]:
+    """Where the largest network is the best of every data set, whatever its images."""
+    return [with_dice(task, 0.2 + 0.6 * _rank(task.candidates)) for task in sources()]
+
+
+def _rank(known: Candidates) -> np.ndarray:
+    return known.parameters.argsort().argsort() / len(known)
+
+
+@pytest.mark.parametrize("name", ORDERS)
+def test_what_is_offered_first_has_the_highest_score_and_of_equal_ones_the_nearer_source(name: str) -> None:
+    scores = order_scores(name, space(), sources(), TARGET.sample)
+    ranked = rank(space(), sources(), TARGET.sample, name)
+
+    known = {(t.name, i): float(v) for t, row in zip(sources(), scores, strict=True) for i, v in enumerate(row)}
+    found = [known[one.task.name, one.index] for one in ranked]
+    assert len(ranked) == len(known) == 48 and np.allclose(found, sorted(found, reverse=True), atol=1e-6)
+    if name != "meta-space":  # whose scores have no ties
+        pairs = [(-known[one.task.name, one.index], one.remoteness) for one in ranked]
+        assert pairs == sorted(pairs)
+    assert [one.index for one in ranked[:3]] == [one.index for one in list(ranked)[:3]]
+
+
+def test_scores_mean_what_they_say() -> None:
+    first, *others = sources()
+    nearest, _ = nearest_task(TARGET.sample, sources())
+    found = {name: order_scores(name, space(), sources(), TARGET.sample) for name in ORDERS}
+
+    # The planted data sets have the very same configurations.
+    dice = np.stack([task.candidates.dice for task in sources()])
+    assert all(np.allclose(rows, dice.mean(axis=0)) for rows in found["best-on-average"])
+    assert all(np.array_equal(rows, nearest.candidates.dice) for rows in found["nearest"])
+    assert all(rows.max() == 1 for rows in found["largest"])
+    assert np.allclose(found["largest"][0], first.candidates.parameters / first.candidates.parameters.max())
+    models = space().embed_models(first.candidates.topology, first.candidates.responses)
+    own = space().embed_dataset(TARGET.sample)
+    assert np.allclose(found["predicted-dice"][0], space().predict(own, models))
+    far = remoteness(sources(), TARGET.sample)[0]
+    assert np.allclose(found["meta-space"][0], models @ own - SHORT.remoteness * far, atol=1e-6)
+    assert others and max(remoteness(sources(), TARGET.sample)) == 1
+
+
+def test_an_average_is_over_the_nearest_data_sets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nnunet_iac.metaspace.orders.AVERAGED", 1)
+    near = sources()[int(np.argmin(remoteness(sources(), TARGET.sample)))]
+    assert all(
+        np.allclose(rows, near.candidates.dice)
+        for rows in order_scores("best-on-average", space(), sources(), TARGET.sample)
+    )
+
+
+def test_a_space_that_predicts_nothing_has_no_such_order() -> None:
+    blind = fit(sources(), replace(SHORT, performance=0.0))
+    assert set(ORDERS) - set(usable_orders(blind)) == {"predicted-dice"}
+    with pytest.raises(ValueError, match=r"--order: expected one of meta-space, predicted-dice, .*, got 'newest'"):
+        order_scores("newest", blind, sources(), TARGET.sample)
+
+
+# --- the choice -----------------------------------------------------------------------------------------------------
+
+
+def test_the_zoo_chooses_what_served_it_best_in_either_world() -> None:
+    """Where size decides it is size; where the images decide it is an order that looks at them."""
+    by_size = choose_order(MEASURED, size_world(), TARGET.sample, SHORT)
+    by_image = choose_order(MEASURED, planted_tasks(6), TARGET.sample, FitSettings())
+
+    assert by_size.lost["largest"] == 0 and by_size.name in ("best-on-average", "largest", "nearest")
+    assert by_image.name in ("nearest", "meta-space", "predicted-dice")
+    for choice in (by_size, by_image):
+        assert choice.lost[choice.name] == min(choice.lost.values()) and set(choice.lost) == set(ORDERS)
+        assert choice.text.startswith(f"Order of candidates: {choice.name}, which lost ")
+        assert json.loads(json.dumps(choice.to_dict()))["lost"] == choice.lost
+
+
+def test_the_choice_is_the_least_regret_of_the_evaluation_and_then_the_correlation() -> None:
+    found = evaluate_retrieval(sources(), SHORT)
+    choice = best_order(found)
+    means = {name: found.mean("nearest", name) for name in ORDERS}
+    assert choice.lost == pytest.approx({name: np.mean(list(one.regret.values())) for name, one in means.items()})
+    level = RetrievalEvaluation(
+        tuple(replace(o, scores=replace(o.scores, regret=dict.fromkeys((1, 5, 10), 0.1))) for o in found.offers), ()
+    )
+    best = max(ORDERS, key=lambda name: means[name].spearman or 0.0)
+    assert best_order(level).name == best
+
+
+def test_the_target_is_never_asked_and_of_many_sources_the_nearest_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(order_choice, "ASKED", 2)
+    asked: list[str] = []
+    choose_order(MEASURED, sources(), TARGET.sample, replace(SHORT, steps=2), listener=asked.append)
+    order = np.argsort(remoteness(sources(), TARGET.sample))[:2]
+    assert sorted(text.split(": ")[1] for text in asked) == sorted(sources()[place].name for place in order)
+
+
+def test_a_choice_is_tested_on_data_sets_that_had_no_part_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    tasks, settings = size_world(), replace(SHORT, steps=2)
+    found = evaluate_retrieval(tasks, settings)
+    chosen_from = []
+    choose = order_choice.choose_order
+    monkeypatch.setattr(
+        order_choice,
+        "choose_order",
+        lambda wish, sources, target, s, **more: (
+            chosen_from.append((target.name, [t.dataset for t in sources])),
+            choose(wish, sources, target, s, **more),
+        )[1],
+    )
+    nested = with_choice(found, tasks, settings)
+
+    assert [name for name, _ in chosen_from] == [task.dataset for task in tasks]
+    assert all(name not in others and len(others) == 3 for name, others in chosen_from)
+    measured = [one for one in nested.offers if one.method == MEASURED]
+    assert {one.task for one in measured} == {task.name for task in tasks}
+    assert nested.mean("nearest", MEASURED).regret[1] == 0, "size decides in all of them"
+    assert nested.offers[: len(found.offers)] == found.offers
+    assert "its sources choose" in nested.markdown()
+
+
+def test_too_few_data_sets_cannot_choose_and_say_so() -> None:
+    choice = choose_order(MEASURED, sources()[:2], TARGET.sample, SHORT)
+    assert choice.name == "meta-space" and choice.lost == {}
+    assert choice.text == "Order of candidates: meta-space, untested: that takes 3 other data sets, the zoo has 2."
+    unscored = best_order(RetrievalEvaluation((), ("A: no order can be scored.",)))
+    assert unscored.text == "Order of candidates: meta-space, untested: A: no order can be scored."
+
+
+def test_a_wish_is_granted_without_a_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(order_choice, "evaluate_retrieval", None)
+    assert choose_order("largest", sources(), TARGET.sample, SHORT).text == (
+        "Order of candidates: largest, as asked for."
+    )
+    with pytest.raises(ValueError, match=r"--order: expected one of measured, meta-space, .*, got 'newest'"):
+        choose_order("newest", sources(), TARGET.sample, SHORT)
+
+
+def test_commands_and_settings_know_the_same_orders() -> None:
+    assert retrieve.ORDERS == WISHES
+    for name in WISHES:
+        assert Settings.from_block({"retrieval": {"order": name}}).retrieval.order == name
+    with pytest.raises(ValueError, match=r"retrieval\.order: expected one of"):
+        Settings.from_block({"retrieval": {"order": "newest"}})
