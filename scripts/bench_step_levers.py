@@ -13,6 +13,8 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
+import torch.nn.functional as F
+from torch import nn
 
 from nnunet_iac.cells.architecture import weight_parameters
 from nnunet_iac.cells.network import CellUNet
@@ -34,6 +36,9 @@ def steps_without(network: CellUNet, step: Step) -> dict[str, Step]:
         "nothing": nullcontext,
         "product kernels": partial(patch, "nnunet_iac.cells.outgoing.DENSE_CHANNELS", 0),
         "channels last": _any_layout,
+        "group norm for instance norm": partial(patch, "nnunet_iac.cells.outgoing.instance_norm", _instance_norm),
+        "non-linearities in place": partial(patch, "nnunet_iac.cells.outgoing._activated_in_place", _activated),
+        "one product for pooled images": partial(patch, "nnunet_iac.cells.outgoing._weighted_images", _by_image),
         "shared pooling": partial(patch, mixing, partial(_edge_by_edge, NOT_CONVOLVING)),
         "grouped convolutions": partial(patch, mixing, partial(_edge_by_edge, CONVOLVING)),
         "the architecture's gradients alone in its half-step": partial(_all_gradients, network),
@@ -53,6 +58,26 @@ def _any_layout() -> Iterator[None]:
         for module in ("outgoing", "cell"):
             stack.enter_context(patch(f"nnunet_iac.cells.{module}.channels_last", lambda x: x))
         yield
+
+
+def _instance_norm(
+    x: torch.Tensor, weight: torch.Tensor | None = None, bias: torch.Tensor | None = None, eps: float = 1e-5
+) -> torch.Tensor:
+    return F.instance_norm(x, weight=weight, bias=bias, eps=eps)
+
+
+def _activated(x: torch.Tensor, nonlinearity: nn.Module) -> torch.Tensor:
+    return nonlinearity(x)
+
+
+def _by_image(
+    x: torch.Tensor, edges: Sequence[EdgeOperations], weights: torch.Tensor, active: Sequence[Sequence[int]]
+) -> tuple[Sequence[int], Sequence[torch.Tensor]]:
+    """Weigh every pooled image for every edge, and add them up."""
+    images = {o: edges[0].operations[o](x) for o in NOT_CONVOLVING}
+    sums = [[weights[e, o] * images[o] for o in NOT_CONVOLVING if o in active[e]] for e in range(len(edges))]
+    users = [e for e, terms in enumerate(sums) if terms]
+    return users, [sum(sums[e][1:], sums[e][0]) for e in users]
 
 
 def _edge_by_edge(

@@ -177,7 +177,7 @@ def _in_mixed_body(
     """Compute the operations of a mixed cell one by one; return the name of the first that is not finite, and how."""
     reached = list(states)
     for node in range(body.node_count):
-        terms = []
+        terms: list[torch.Tensor] = []
         for e, (_, source) in [(e, w) for e, w in enumerate(body.wiring) if w[0] == node]:
             part = reached[source][:, : body.channels]
             operations: Any = body.edges[e].operations
@@ -187,7 +187,7 @@ def _in_mixed_body(
                     seen = f"its output is NaN or Inf, its inputs are finite (up to {_peak([part]):.3g})"
                     return f".edges.{e}.operations.{o}", seen
                 terms.append(probabilities[e, o] * edge_weights[e] * output)
-        reached.append(body._node(node, terms, reached, edge_weights))
+        reached.append(body.node(node, terms, [body.parts(state) for state in reached], edge_weights))
         if not all_finite([reached[-1]]):
             return "", f"the sum of the edges of node {node} is NaN or Inf, each operation is finite"
     return None

@@ -64,42 +64,55 @@ class MixedBody(nn.Module):
         active: Sequence[Sequence[int]],
     ) -> list[torch.Tensor]:
         """Map two states ``(B, C, *spatial)`` to the node outputs, given ``(E, O)`` and ``(E,)`` weights."""
-        reached = list(states)
         weights = probabilities * edge_weights.unsqueeze(-1)
+        parts = [self.parts(state) for state in states]
         mixed: list[list[torch.Tensor]] = [[] for _ in range(self.node_count)]
-        for j in range(self.node_count + 1):
+        nodes: list[torch.Tensor] = []
+        for j in range(CELL_INPUTS + self.node_count):
             if j >= CELL_INPUTS:
-                reached.append(self._node(j - CELL_INPUTS, mixed[j - CELL_INPUTS], reached, edge_weights))
-            self._leave(j, reached[j], weights, active, mixed)
-        last = self.node_count - 1
-        reached.append(self._node(last, mixed[last], reached, edge_weights))
-        return reached[CELL_INPUTS:]
+                nodes.append(self.node(len(nodes), mixed[len(nodes)], parts, edge_weights))
+                parts.append(self.parts(nodes[-1]))
+            self._leave(j, parts[j][0], weights, active, mixed)
+        return nodes
+
+    def parts(self, state: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Return the channels that operations see, and those that pass by, if any."""
+        return state.split([self.channels, state.shape[1] - self.channels], dim=1) if self.partial > 1 else (state,)
 
     def _leave(
         self,
         j: int,
-        state: torch.Tensor,
+        seen: torch.Tensor,
         weights: torch.Tensor,
         active: Sequence[Sequence[int]],
         mixed: list[list[torch.Tensor]],
     ) -> None:
         """Add to every node what state ``j`` gives it."""
         leaving = [e for e, (_, source) in enumerate(self.wiring) if source == j]
+        if not leaving:
+            return
         edges: list[Any] = [self.edges[e] for e in leaving]
-        terms = mix_outgoing(state[:, : self.channels], edges, weights[leaving], [active[e] for e in leaving])
+        terms = mix_outgoing(seen, edges, weights[leaving], [active[e] for e in leaving])
         for e, found in zip(leaving, terms, strict=True):
             mixed[self.wiring[e][0]].extend(found)
 
-    def _node(
-        self, node: int, mixed: Sequence[torch.Tensor], reached: Sequence[torch.Tensor], edge_weights: torch.Tensor
+    def node(
+        self,
+        node: int,
+        mixed: Sequence[torch.Tensor],
+        parts: Sequence[tuple[torch.Tensor, ...]],
+        edge_weights: torch.Tensor,
     ) -> torch.Tensor:
         """Return a node: its mixed channels, then the bypassed ones, shuffled."""
-        total = sum(mixed[1:], mixed[0]) if mixed else reached[0][:, : self.channels] * 0.0
+        total = sum(mixed[1:], mixed[0]) if mixed else parts[0][0] * 0.0
         if self.partial == 1:
             return total
         entering = [(e, source) for e, (target, source) in enumerate(self.wiring) if target == node]
-        passed = [edge_weights[e] * reached[source][:, self.channels :] for e, source in entering]
-        return channel_shuffle(torch.cat([total, sum(passed[1:], passed[0])], dim=1), self.partial)
+        (first, source), *others = entering
+        passed = edge_weights[first] * parts[source][1]
+        for e, source in others:
+            passed = torch.addcmul(passed, edge_weights[e], parts[source][1])
+        return channel_shuffle(torch.cat([total, passed], dim=1), self.partial)
 
 
 class MixedCells(nn.Module):

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from nnunet_iac.cells.genotype import OPERATIONS
@@ -77,7 +78,7 @@ class Stage:
         arguments = dict(self.norm_arguments)
         if "affine" in arguments or not affine:
             arguments["affine"] = affine and arguments.get("affine", True)
-        return self.norm(channels, **arguments)
+        return FAST_NORMS.get(self.norm, self.norm)(channels, **arguments)
 
     def activate(self) -> nn.Module:
         """Return the stage's non-linearity, never in place: a state is read by several edges."""
@@ -102,6 +103,48 @@ def channels_last(x: torch.Tensor) -> torch.Tensor:
         return x
     formats = {4: torch.channels_last, 5: torch.channels_last_3d}
     return x.contiguous(memory_format=formats[x.ndim])
+
+
+def instance_norm(
+    x: torch.Tensor, weight: torch.Tensor | None = None, bias: torch.Tensor | None = None, eps: float = 1e-5
+) -> torch.Tensor:
+    """Return ``torch.nn.functional.instance_norm`` of ``(B, C, *spatial)``, by the faster way on a CPU.
+
+    It is a group norm with one channel in each group. On a CPU, PyTorch (2.15) takes a third to a half of the time for
+    that, forwards and backwards together, if the channels are not side by side (``scripts/bench_step.py --levers``).
+
+    Args:
+        x: the image.
+        weight: scale of each channel, ``(C,)``; None for 1.
+        bias: shift of each channel, ``(C,)``; None for 0.
+        eps: added to the variance.
+    """
+    if x.device.type != "cpu":
+        return F.instance_norm(x, weight=weight, bias=bias, eps=eps)
+    return F.group_norm(x.contiguous(), x.shape[1], weight, bias, eps)
+
+
+class InstanceNorm2d(nn.InstanceNorm2d):
+    """PyTorch's, by :func:`instance_norm` where it keeps no running statistics; the same keys in a checkpoint."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map ``(B, C, H, W)`` to the same shape."""
+        return super().forward(x) if self.track_running_stats else instance_norm(x, self.weight, self.bias, self.eps)
+
+
+class InstanceNorm3d(nn.InstanceNorm3d):
+    """PyTorch's, by :func:`instance_norm` where it keeps no running statistics; the same keys in a checkpoint."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map ``(B, C, D, H, W)`` to the same shape."""
+        return super().forward(x) if self.track_running_stats else instance_norm(x, self.weight, self.bias, self.eps)
+
+
+FAST_NORMS: Mapping[type[nn.Module], type[nn.Module]] = {
+    nn.InstanceNorm2d: InstanceNorm2d,
+    nn.InstanceNorm3d: InstanceNorm3d,
+}
+"""What stands for a host's normalisation in a cell."""
 
 
 class Zero(nn.Module):
@@ -136,7 +179,7 @@ class DepthwiseBlock(nn.Module):
             groups=channels,
             bias=False,
         )
-        self.pointwise = stage.pointwise(channels, channels)
+        self.pointwise: Any = stage.pointwise(channels, channels)
         self.normalisation = stage.normalise(channels, affine=affine)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -5,6 +5,7 @@ import torch
 from textbook_cell import NAMES
 from torch import nn
 
+from nnunet_iac.cells import operations
 from nnunet_iac.cells.genotype import OPERATIONS
 from nnunet_iac.cells.operations import Stage, channels_last, make_operation
 
@@ -172,3 +173,34 @@ class TestChannelsLast:
 def test_a_nonlinearity_with_weights_of_its_own_is_refused():
     with pytest.raises(ValueError, match="nonlinearity: expected one without weights"):
         Stage(8, (3, 3), nonlinearity=nn.PReLU)
+
+
+@pytest.mark.parametrize("last", [False, True], ids=["channels first", "channels last"])
+@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("shape", [(3, 9, 10), (3, 4, 5, 6)], ids=["2D", "3D"])
+@pytest.mark.parametrize("affine", [False, True])
+def test_instance_norm_is_pytorchs_with_its_gradients(shape, batch, affine, last):
+    layout = {3: torch.channels_last, 4: torch.channels_last_3d}[len(shape)] if last else torch.contiguous_format
+    x = (3 + 2 * torch.randn(batch, *shape, dtype=torch.float64)).requires_grad_()
+    scale, shift = (torch.rand(3, dtype=torch.float64, requires_grad=True) if affine else None for _ in range(2))
+    kind = {3: operations.InstanceNorm2d, 4: operations.InstanceNorm3d}[len(shape)]
+    norm, looked_at = kind(3, eps=1e-3, affine=affine).double(), torch.randn(batch, *shape, dtype=torch.float64)
+    known = {"weight": scale, "bias": shift} if affine else {}
+    norm.load_state_dict({name: value.detach() for name, value in known.items()})
+    leaves = [x, *known.values()]
+    ours = operations.instance_norm(x.contiguous(memory_format=layout), scale, shift, 1e-3)
+    theirs = torch.nn.functional.instance_norm(x, weight=scale, bias=shift, eps=1e-3)
+
+    assert torch.allclose(ours, theirs, atol=1e-12) and torch.allclose(norm(x), theirs, atol=1e-12)
+    found, expected = (torch.autograd.grad((y * looked_at).sum(), leaves) for y in (ours, theirs))
+    for a, b in zip(found, expected, strict=True):
+        assert torch.allclose(a, b, atol=1e-10)
+
+
+def test_running_statistics_are_kept_as_pytorch_does():
+    ours, theirs = (kind(3, track_running_stats=True) for kind in (operations.InstanceNorm2d, nn.InstanceNorm2d))
+    x = torch.randn(2, 3, 5, 6)
+    for norm in (ours, theirs):
+        norm(x)
+    assert torch.equal(ours.running_mean, theirs.running_mean) and ours.running_mean.any()
+    assert torch.equal(ours.eval()(x), theirs.eval()(x))

@@ -3,12 +3,15 @@
 Source: yuhuixu1993/PC-DARTS, model_search.py: every edge calls every operation's module on its own slice, `none`
 included, concatenates the bypass and shuffles. It shares the modules of the package's cells, so that both can be
 compared in one network, and takes the memory layout that it is given. It is the slow side of a benchmark; the
-independent check is ``textbook_cell``.
+independent check is ``textbook_cell``. Normalisations are PyTorch's own, not the package's faster form.
 """
 
 from __future__ import annotations
 
+from unittest.mock import patch
+
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from nnunet_iac.cells.cell import SkipCell
@@ -24,6 +27,10 @@ class EdgewiseCells(nn.Module):
         self.cells = cells
 
     def forward(self, level: int, skip: torch.Tensor, decoder_signal: torch.Tensor) -> torch.Tensor:
+        with patch("nnunet_iac.cells.operations.instance_norm", pytorchs_instance_norm):
+            return self._forward(level, skip, decoder_signal)
+
+    def _forward(self, level: int, skip: torch.Tensor, decoder_signal: torch.Tensor) -> torch.Tensor:
         architecture = self.cells.architecture
         group = 0 if self.cells.shared else level
         cell = self.cells.levels[level]
@@ -31,6 +38,12 @@ class EdgewiseCells(nn.Module):
         active = [architecture.active(group, e) for e in range(len(edges_of(self.cells.nodes)))]
         probabilities, edge_weights = architecture.probabilities()[group], architecture.edge_weights()[group]
         return skip + cell.projection(torch.cat(nodes(cell, states, probabilities, edge_weights, active), dim=1))
+
+
+def pytorchs_instance_norm(
+    x: torch.Tensor, weight: torch.Tensor | None, bias: torch.Tensor | None, eps: float
+) -> torch.Tensor:
+    return F.instance_norm(x, weight=weight, bias=bias, eps=eps)
 
 
 def nodes(
