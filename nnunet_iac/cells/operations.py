@@ -95,11 +95,11 @@ class Stage:
 def channels_last(x: torch.Tensor) -> torch.Tensor:
     """Return ``x`` with the channels of a pixel side by side, where that pays: on a CPU.
 
-    What that brings: ``scripts/bench_step.py --levers``. A batch of one image is left as it is: for it, PyTorch's
-    instance normalisation (2.15, CPU) returns a wrong gradient where the gradient that comes in has the channels
-    last and the image has not (``tests/cells/test_operations.py``).
+    What that brings: ``scripts/bench_step.py --levers``. Where gradients are computed, a batch of one image is left as
+    it is: for it, PyTorch's instance normalisation (2.15, CPU), which the host has, returns a wrong gradient where the
+    gradient that comes in has the channels last and the image has not (``tests/cells/test_operations.py``).
     """
-    if x.device.type != "cpu" or x.shape[0] == 1:
+    if x.device.type != "cpu" or (x.shape[0] == 1 and torch.is_grad_enabled()):
         return x
     formats = {4: torch.channels_last, 5: torch.channels_last_3d}
     return x.contiguous(memory_format=formats[x.ndim])
@@ -184,7 +184,7 @@ class DepthwiseBlock(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map ``(B, C, *spatial)`` to the same shape."""
-        return self.normalisation(self.pointwise(self.depthwise(self.nonlinearity(x))))
+        return self.normalisation(self.pointwise(self.depthwise(channels_last(self.nonlinearity(x)))))
 
 
 def make_operation(name: str, channels: int, stage: Stage, *, affine: bool) -> nn.Module:

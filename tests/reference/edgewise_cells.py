@@ -27,7 +27,9 @@ class EdgewiseCells(nn.Module):
         self.cells = cells
 
     def forward(self, level: int, skip: torch.Tensor, decoder_signal: torch.Tensor) -> torch.Tensor:
-        with patch("nnunet_iac.cells.operations.instance_norm", pytorchs_instance_norm):
+        operations = "nnunet_iac.cells.operations"
+        layout = patch(f"{operations}.channels_last", lambda x: x)
+        with patch(f"{operations}.instance_norm", pytorchs_instance_norm), layout:
             return self._forward(level, skip, decoder_signal)
 
     def _forward(self, level: int, skip: torch.Tensor, decoder_signal: torch.Tensor) -> torch.Tensor:
