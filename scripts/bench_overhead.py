@@ -4,7 +4,8 @@
 
 Cells are drawn at random (``--seeds`` of them: what a cell costs depends on its operations); ``heaviest`` has the
 dearest operation on every edge. Both sides run by turns in one process on the same images and are compared by the
-medians; ``--clock cpu`` is for a machine that others use as well. Goal: at most 1.25 times the time of a training step and 1.15 times that of a prediction.
+medians; ``--clock cpu`` is for a machine that others use as well. Goal: at most 1.25 times the time of a training step
+and 1.15 times that of a prediction.
 """
 
 from __future__ import annotations

@@ -59,13 +59,17 @@ def test_ratios_are_those_of_the_medians(
     assert [line.split(" | ")[1:4] for line in table] == [[name, "1.25", "1.10"] for name in NETWORKS]
 
 
-def test_the_first_run_of_each_side_is_not_counted(bench: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("clock", ["wall", "cpu"])
+def test_the_first_run_of_each_side_is_not_counted(
+    bench: ModuleType, monkeypatch: pytest.MonkeyPatch, clock: str
+) -> None:
     now, seconds = [0.0], {"stock": iter([100, 1, 3, 2]), "implanted": iter([200, 4, 4, 9])}
-    monkeypatch.setattr(bench, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+    monkeypatch.setitem(bench.CLOCKS, clock, lambda: now[0])
 
     def taking(side: str) -> Callable[[], None]:
         return lambda: now.append(now.pop() + next(seconds[side]))
 
-    found = bench._medians({side: taking(side) for side in seconds}, torch.device("cpu"), 3)
+    args = SimpleNamespace(clock=clock, repeats=3)
+    found = bench._medians({side: taking(side) for side in seconds}, torch.device("cpu"), args)
 
     assert found == {"stock": 2.0, "implanted": 4.0}
