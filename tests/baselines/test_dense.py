@@ -76,7 +76,8 @@ def test_kernels_and_strides_are_those_of_the_plan():
 def test_a_node_is_built_of_the_hosts_parts():
     network = build("dense")
     (node, _), _ = network.cells.nodes
-    assert [type(m) for m in node.blocks[0]][1:] == [nn.InstanceNorm2d, nn.LeakyReLU]
+    norm, nonlinearity = node.blocks[0][1:]
+    assert isinstance(norm, nn.InstanceNorm2d) and isinstance(nonlinearity, nn.LeakyReLU)
     assert node.blocks[0][1].eps == 1e-5 and node.blocks[0][1].affine
 
 
