@@ -38,7 +38,6 @@ def steps_without(network: CellUNet, step: Step) -> dict[str, Step]:
         "channels last": _any_layout,
         "group norm for instance norm": partial(patch, "nnunet_iac.cells.outgoing.instance_norm", _instance_norm),
         "non-linearities in place": partial(patch, "nnunet_iac.cells.outgoing._activated_in_place", _activated),
-        "one product for pooled images": partial(patch, "nnunet_iac.cells.outgoing._weighted_images", _by_image),
         "shared pooling": partial(patch, mixing, partial(_edge_by_edge, NOT_CONVOLVING)),
         "grouped convolutions": partial(patch, mixing, partial(_edge_by_edge, CONVOLVING)),
         "the architecture's gradients alone in its half-step": partial(_all_gradients, network),
@@ -68,16 +67,6 @@ def _instance_norm(
 
 def _activated(x: torch.Tensor, nonlinearity: nn.Module) -> torch.Tensor:
     return nonlinearity(x)
-
-
-def _by_image(
-    x: torch.Tensor, edges: Sequence[EdgeOperations], weights: torch.Tensor, active: Sequence[Sequence[int]]
-) -> tuple[Sequence[int], Sequence[torch.Tensor]]:
-    """Weigh every pooled image for every edge, and add them up."""
-    images = {o: edges[0].operations[o](x) for o in NOT_CONVOLVING}
-    sums = [[weights[e, o] * images[o] for o in NOT_CONVOLVING if o in active[e]] for e in range(len(edges))]
-    users = [e for e, terms in enumerate(sums) if terms]
-    return users, [sum(sums[e][1:], sums[e][0]) for e in users]
 
 
 def _edge_by_edge(

@@ -3,8 +3,6 @@
 All these edges read the same image, so
 
 * pooling and the non-linearity in front of the first convolutions are computed once;
-* what is not a convolution is one product of matrices, weights ``(n, O')`` times images ``(O', B C ...)``, instead of
-  ``n O'`` weighted images and their sums;
 * depthwise and pointwise convolution have nothing between them, so their product is one ordinary kernel,
   ``W[o, i, k] = P[o, i] D[i, k]``, and the kernels of all edges are one convolution. For few channels this is
   cheaper than depthwise convolutions, which leave a processor's vector units idle, above all dilated ones;
@@ -16,7 +14,7 @@ What an edge lost to pruning is left out of the calls.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -65,7 +63,7 @@ def mix_outgoing(
     """
     x = channels_last(x)
     terms: list[list[torch.Tensor]] = [[] for _ in edges]
-    for users, mixed in _weighted_images(x, edges, weights, active), *_convolved(x, edges, weights, active):
+    for users, mixed in (*_weighted_images(x, edges, weights, active), *_convolved(x, edges, weights, active)):
         for e, term in zip(users, mixed, strict=True):
             terms[e].append(term)
     return terms
@@ -77,20 +75,13 @@ Users = Sequence[int]
 
 def _weighted_images(
     x: torch.Tensor, edges: Sequence[EdgeOperations], weights: torch.Tensor, active: Sequence[Sequence[int]]
-) -> tuple[Users, Sequence[torch.Tensor]]:
-    """Mix pooled images and the image itself for all edges that have such operations."""
-    users = [e for e in range(len(edges)) if any(o in NOT_CONVOLVING for o in active[e])]
-    used = [o for o in NOT_CONVOLVING if any(o in active[e] for e in users)]
-    if not users:
-        return (), ()
-    first = {o: next(e for e in users if o in active[e]) for o in used}
-    found = [edges[first[o]].operations[o](x).to(weights.dtype) for o in used]
-    # Weights and their sums stay in float32 under autocast, which would multiply matrices in half precision.
-    with torch.autocast(x.device.type, enabled=False):
-        images = torch.stack(found)
-        chosen = [[weights[e, o] if o in active[e] else weights.new_zeros(()) for o in used] for e in users]
-        product = torch.stack([torch.stack(row) for row in chosen]) @ images.flatten(1)
-    return users, product.unflatten(1, x.shape).unbind(0)
+) -> Iterator[tuple[Users, Sequence[torch.Tensor]]]:
+    """Weigh pooled images, and the image itself, for all edges that have such operations."""
+    for o in NOT_CONVOLVING:
+        users = [e for e in range(len(edges)) if o in active[e]]
+        if users:
+            image = edges[users[0]].operations[o](x)
+            yield users, [weights[e, o] * image for e in users]
 
 
 def _instance_eps(module: nn.Module) -> float | None:
