@@ -80,8 +80,21 @@ def _weighted_images(
     for o in NOT_CONVOLVING:
         users = [e for e in range(len(edges)) if o in active[e]]
         if users:
-            image = edges[users[0]].operations[o](x)
+            first, *others = (edges[e].operations[o] for e in users)
+            image = first(x)
+            _share_statistics(first, others)
             yield users, [weights[e, o] * image for e in users]
+
+
+def _share_statistics(first: nn.Module, others: Sequence[nn.Module]) -> None:
+    """Give pooling of the other edges the running statistics of the first, if it keeps any (batch normalisation).
+
+    They have seen the same image. Without this the first edge alone would keep them, and begin anew once it is pruned.
+    """
+    if isinstance(first, nn.Sequential) and (known := dict(first.named_buffers())):
+        for other in others:
+            for name, value in other.named_buffers():
+                value.copy_(known[name])
 
 
 def _instance_eps(module: nn.Module) -> float | None:

@@ -60,6 +60,23 @@ def test_together_is_one_by_one(stage, channels, batch, active):
         assert torch.allclose(a, b, atol=1e-9)
 
 
+@pytest.mark.parametrize("active", ACTIVE.values(), ids=ACTIVE)
+def test_running_statistics_are_those_of_edges_one_by_one_whoever_is_pruned(active):
+    stage = STAGES["batch normalisation"]
+    together, alone = (edges_of(stage, FEW) for _ in range(2))
+    weights = torch.rand(3, len(OPERATIONS), dtype=torch.float64)
+    for of_edges in (active, active, [(), *active[1:]]):  # at last the first edge loses everything
+        x = torch.randn(2, FEW, 9, 10, dtype=torch.float64)
+        mix_outgoing(x, together, weights, of_edges)
+        for edge, chosen in zip(alone, of_edges, strict=True):
+            for o in chosen:
+                edge.operations[o](x)
+    for ours, theirs in zip(together[1:], alone[1:], strict=True):
+        for (name, a), (_, b) in zip(ours.named_buffers(), theirs.named_buffers(), strict=True):
+            assert torch.allclose(a, b), name
+    assert any(a.any() for edge in together for name, a in edge.named_buffers() if "mean" in name)
+
+
 class Calls(TorchFunctionMode):
     """Counts functional calls, and the channels that convolutions return."""
 
