@@ -111,7 +111,7 @@ class MixedBody(nn.Module):
         (first, source), *others = entering
         passed = edge_weights[first] * parts[source][1]
         for e, source in others:
-            passed = torch.addcmul(passed, edge_weights[e], parts[source][1])
+            passed = passed + edge_weights[e] * parts[source][1]
         return channel_shuffle(torch.cat([total, passed], dim=1), self.partial)
 
 

@@ -129,7 +129,9 @@ class InstanceNorm2d(nn.InstanceNorm2d):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map ``(B, C, H, W)`` to the same shape."""
-        return super().forward(x) if self.track_running_stats else instance_norm(x, self.weight, self.bias, self.eps)
+        if self.track_running_stats or x.ndim != 4:
+            return super().forward(x)
+        return instance_norm(x, self.weight, self.bias, self.eps)
 
 
 class InstanceNorm3d(nn.InstanceNorm3d):
@@ -137,7 +139,9 @@ class InstanceNorm3d(nn.InstanceNorm3d):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map ``(B, C, D, H, W)`` to the same shape."""
-        return super().forward(x) if self.track_running_stats else instance_norm(x, self.weight, self.bias, self.eps)
+        if self.track_running_stats or x.ndim != 5:
+            return super().forward(x)
+        return instance_norm(x, self.weight, self.bias, self.eps)
 
 
 FAST_NORMS: Mapping[type[nn.Module], type[nn.Module]] = {

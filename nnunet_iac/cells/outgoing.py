@@ -137,9 +137,9 @@ def _convolve_all(x: torch.Tensor, edges: Sequence[Sequence[DepthwiseBlock]], we
 def _activated_in_place(x: torch.Tensor, nonlinearity: nn.Module) -> torch.Tensor:
     """Apply a non-linearity to an image that nobody else reads: what is kept for the gradient is one image, not two.
 
-    A view is left whole, because its gradient would be copied.
+    On a CPU alone: elsewhere instance normalisation returns a view, whose gradient would be copied.
     """
-    if x._is_view() or not isinstance(nonlinearity, nn.LeakyReLU):
+    if x.device.type != "cpu" or not isinstance(nonlinearity, nn.LeakyReLU):
         return nonlinearity(x)
     return F.leaky_relu(x, nonlinearity.negative_slope, inplace=True)
 

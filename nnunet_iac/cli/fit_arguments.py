@@ -18,7 +18,7 @@ _WEIGHTS = {
 }
 _NUMBERS = {
     **_WEIGHTS,
-    "remoteness": "weight of a source's distance from the target in the order of candidates",
+    "remoteness": "weight of a source's distance from the target in the order meta-space",
     "sigma": "temperature of the rank loss",
     "beta": "squared distance in the space of the two data sets farthest apart",
     "margin": "of the contrastive loss",

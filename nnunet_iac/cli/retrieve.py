@@ -36,9 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--order",
         choices=ORDERS,
-        default=ORDERS[0],
-        help="of candidates; measured: the one that served best when each data set of the zoo was held out; "
-        "meta-space: as MedNNS (default: %(default)s)",
+        help="of candidates; measured: the one that served best when each data set of the zoo was held out, which "
+        "takes up to 10 fits; meta-space: as MedNNS (default: measured, with --space meta-space)",
     )
     limits = parser.add_argument_group("limits", "measured on this machine, one patch at a time")
     limits.add_argument("--max-params", type=float, metavar="N", help="parameters")
@@ -49,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--space",
         default="",
         metavar="ID",
-        help="order candidates by this meta-space of the zoo (zoo fit) instead of fitting one; the target had no part "
+        help="a meta-space of the zoo (zoo fit) instead of fitting one, to order candidates by; the target had no part "
         "in its fit",
     )
     add_fit_arguments(parser)

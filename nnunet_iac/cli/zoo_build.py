@@ -152,13 +152,13 @@ def prepared_build(args: argparse.Namespace) -> SupernetBuild:
     """
     import torch
 
-    from nnunet_iac.nnunet.supernet_build import CANDIDATES, FEATURES, STATE, SupernetBuild
+    from nnunet_iac.nnunet.supernet_build import BEFORE, CANDIDATES, FEATURES, STATE, SupernetBuild
     from nnunet_iac.nnunet.supernet_entries import describe
     from nnunet_iac.zoo.candidates_entries import SUPERNET
 
     device = torch.device(device_of(args.device))
     data, plan, folder = _data(args), _plan(args), _folder(args)
-    check_vacant(args, folder, (STATE, CANDIDATES, FEATURES))
+    check_vacant(args, folder, (STATE, CANDIDATES, FEATURES, BEFORE))
     build = SupernetBuild(data, plan, folder, device, _host(args, data))
     describe(build, SUPERNET, args.licence)
     return build

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from statistics import mean
 from typing import Any
 
@@ -33,7 +34,7 @@ MEASURED = "measured"
 WISHES = (MEASURED, *ORDERS)
 
 ASKED = 10
-"""Data sets that are held out at most, those nearest to the target: our choice. Each takes a fit."""
+"""Data sets that are held out at most, those nearest to the target: our choice. Each takes a fit, seconds."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,7 @@ class OrderChoice:
     Attributes:
         name: key of :data:`~nnunet_iac.metaspace.orders.ORDERS`.
         why: in words.
-        lost: for each order, the Dice that it lost on held-out data sets: the mean of T1, T5 and T10; empty if nobody
-            asked.
+        lost: for each order, the Dice that the protocol lost with it on held-out data sets; empty if nobody asked.
     """
 
     name: str
@@ -67,19 +67,22 @@ def choose_order(
     target: DatasetSample,
     settings: FitSettings,
     *,
+    count: int = 1,
     listener: Callable[[str], None] = lambda text: None,
 ) -> OrderChoice:
     """Return the wanted order, or the one that serves best among the sources.
 
-    That is the order of the smallest mean regret, over held-out data sets and T1, T5 and T10; of equally good ones that
-    of the higher rank correlation, then the first of :data:`~nnunet_iac.metaspace.orders.ORDERS`. Truth is that of
-    :mod:`~nnunet_iac.metaspace.retrieval_truth`, ``nearest``.
+    That is the order of the smallest regret of the protocol, averaged over held-out data sets; of equally good ones
+    that of the smallest regret of all protocols, then of the higher rank correlation, then the first of
+    :data:`~nnunet_iac.metaspace.orders.ORDERS`. Truth is that of :mod:`~nnunet_iac.metaspace.retrieval_truth`,
+    ``nearest``. Limits on size or speed play no part.
 
     Args:
         wish: one of :data:`WISHES`.
         sources: of the zoo, none of the target's own data set.
         target: its images say which sources are asked where there are more than :data:`ASKED`.
         settings: of the fits.
+        count: candidates that the protocol looks at, 1, 5 or 10.
         listener: is told, in words, which data set is held out.
 
     Raises:
@@ -92,20 +95,20 @@ def choose_order(
     if len(datasets) < LEAST:
         return OrderChoice(SPACE, f"untested: that takes {LEAST} other data sets, the zoo has {len(datasets)}")
     found = evaluate_retrieval(sources, settings, held_out=_asked(sources, target), listener=listener)
-    return best_order(found)
+    return best_order(found, count)
 
 
-def best_order(found: RetrievalEvaluation) -> OrderChoice:
-    """Return the order that an evaluation shows to be the best."""
+def best_order(found: RetrievalEvaluation, count: int = 1) -> OrderChoice:
+    """Return the order that an evaluation shows to be the best for a protocol."""
     tried = [name for name in ORDERS if any(one.method == name for one in found.offers if one.truth == NEAREST)]
     if not tried:
         return OrderChoice(SPACE, f"untested: {' '.join(found.remarks)}".rstrip("."))
     scores = {name: found.mean(NEAREST, name) for name in tried}
-    lost = {name: _lost(one) for name, one in scores.items()}
-    best = min(tried, key=lambda name: (round(lost[name], 9), -(scores[name].spearman or 0.0)))
-    count = len({one.task for one in found.offers if one.truth == NEAREST})
+    lost = {name: one.regret[count] for name, one in scores.items()}
+    best = min(tried, key=lambda name: (round(lost[name], 9), *_next_best(scores[name])))
+    held_out = len({one.task for one in found.offers if one.truth == NEAREST})
     others = ", ".join(f"{name} {lost[name]:.3f}" for name in tried if name != best)
-    why = f"which lost {lost[best]:.3f} Dice on {count} held-out tasks of the zoo (T1, T5, T10 averaged; {others})"
+    why = f"with which T{count} lost {lost[best]:.3f} Dice on {held_out} held-out tasks of the zoo ({others})"
     return OrderChoice(best, why, lost)
 
 
@@ -119,7 +122,8 @@ def with_choice(
     """Return an evaluation with one method more, ``measured``: the order that each held-out data set's sources choose.
 
     A choice is tested here as an order is, on data sets that had no part in it; without this, the order that looks best
-    in a table was chosen by that table.
+    in a table was chosen by that table. The choice is that of T1. At most :data:`ASKED` data sets are tested, with one
+    task each: every one asks its sources in turn.
 
     Args:
         found: of these tasks and settings.
@@ -128,20 +132,26 @@ def with_choice(
         listener: is told, in words, which data set is held out.
     """
     added, remarks = [], []
-    for task in tasks:
+    scored = {one.task for one in found.offers}
+    tested = list({task.dataset: task for task in reversed(tasks) if task.name in scored}.values())[::-1][:ASKED]
+    for task in tested:
         own = [one for one in found.offers if one.task == task.name]
-        if not own:
-            continue
-        choice = choose_order(MEASURED, sources_of(task, tasks), task.sample, settings, listener=listener)
+        say = partial(_say_for, listener, task.name)
+        choice = choose_order(MEASURED, sources_of(task, tasks), task.sample, settings, listener=say)
         remarks.append(f"{task.name}: its sources choose {choice.name}, {choice.why}.")
         added += [replace(one, method=MEASURED) for one in own if one.method == choice.name]
     return RetrievalEvaluation((*found.offers, *added), (*found.remarks, *remarks))
 
 
+def _say_for(listener: Callable[[str], None], name: str, text: str) -> None:
+    listener(f"choice for {name}: {text}")
+
+
 def _asked(sources: Sequence[Task], target: DatasetSample) -> list[str]:
-    by_distance = np.argsort(remoteness(sources, target), kind="stable")
-    return list(dict.fromkeys(sources[place].dataset for place in by_distance))[:ASKED]
+    """Return the tasks to hold out, one of each data set: every one takes a fit."""
+    by_distance = [sources[place] for place in np.argsort(remoteness(sources, target), kind="stable")]
+    return list({task.dataset: task.name for task in reversed(by_distance)}.values())[::-1][:ASKED]
 
 
-def _lost(scores: RankingScores) -> float:
-    return mean(scores.regret[k] for k in PROTOCOLS)
+def _next_best(scores: RankingScores) -> tuple[float, float]:
+    return round(mean(scores.regret[k] for k in PROTOCOLS), 9), -(scores.spearman or 0.0)

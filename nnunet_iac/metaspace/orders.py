@@ -57,9 +57,9 @@ def order_scores(name: str, space: MetaSpace, sources: Sequence[Task], target: D
         target: its images.
 
     Raises:
-        ValueError: if there is no such order.
+        ValueError: if the space has no such order, see :func:`usable_orders`.
     """
-    check_order(name, ORDERS)
+    check_order(name, usable_orders(space))
     return ORDERS[name](space, sources, target) if sources else []
 
 

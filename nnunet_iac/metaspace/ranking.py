@@ -1,7 +1,7 @@
 """All candidates of a zoo in the order in which they are offered to a target, and a walk down to those allowed.
 
 MedNNS: T1 takes the nearest model of the space, T5 and T10 the five and ten nearest. Limits on size and speed are left
-open there; here the walk asks for each candidate, nearest first, what it breaks, until enough are found. What can
+open there; here the walk asks for each candidate in turn what it breaks, until enough are found. What can
 be known without measuring is asked first and costs none of the looks.
 """
 
@@ -168,7 +168,7 @@ class Walk(Generic[Kept]):
     """What a walk found.
 
     Attributes:
-        kept: candidates that break no limit, nearest first, with what was made of them.
+        kept: candidates that break no limit, in their order, with what was made of them.
         rejected: the others on the way, with what they break.
     """
 
@@ -184,7 +184,7 @@ def walk(
     most: int,
     outsized: Callable[[Ranked], Sequence[str]] = lambda one: (),
 ) -> Walk[Kept]:
-    """Look at candidates, nearest first, until ``count`` break no limit.
+    """Look at candidates, one after the other, until ``count`` break no limit.
 
     Args:
         ranked: see :func:`rank`.
@@ -214,7 +214,7 @@ def walk(
     if not kept:
         first = "; ".join(f"{one.name}: {', '.join(broken)}" for one, broken in rejected[:3])
         raise ValueError(
-            f"limits: expected one of the {place} nearest candidates within them, got none ({first}); loosen them"
+            f"limits: expected one of the first {place} candidates within them, got none ({first}); loosen them"
             + (", or look at more candidates (--most, retrieval.most)" if place < len(ranked) else "")
         )
     return Walk(tuple(kept), tuple(rejected))

@@ -120,7 +120,7 @@ def evaluate_retrieval(
     Args:
         tasks: of at least three data sets.
         settings: of the fits.
-        held_out: names of the data sets to hold out; None for all.
+        held_out: names of the tasks to hold out, each with its whole data set; None for all.
         listener: is told, in words, which data set is held out.
 
     Raises:
@@ -130,7 +130,7 @@ def evaluate_retrieval(
     offers: list[Offer] = []
     remarks: list[str] = []
     for task in tasks:
-        if held_out is not None and task.dataset not in held_out:
+        if held_out is not None and task.name not in held_out:
             continue
         listener(f"held out, others offer: {task.name}")
         sources = sources_of(task, tasks)

@@ -1,11 +1,11 @@
 """A short training of one retrieved candidate on part of a fold's training cases, judged on the others.
 
-The protocols T5 and T10 of MedNNS train the nearest candidates for an epoch each and keep the best. Here the fold's own
+The protocols T5 and T10 of MedNNS train the first candidates for an epoch each and keep the best. Here the fold's own
 validation cases are not touched: patients of its training cases are held out, the same for all candidates. A candidate
 whose training diverges is left out; its weights may be of images of quite another kind.
 
 After so few steps many a candidate segments nothing yet. Where none reaches :data:`LEARNED`, or several tie, the Dice
-cannot tell them, and the order of the retrieval stays: the nearest of them is taken. That is our choice;
+cannot tell them, and the order of the retrieval stays: the first of them is taken. That is our choice;
 the held-out loss of nnU-Net, the other way, was not measured, and it too rewards whoever says "background" first.
 Measured once (Dataset004, an early zoo): of ten candidates eight had a Dice of exactly 0 and one 5.96 points; that one,
 of 0.2 M parameters, was 17 points behind after the whole training.
@@ -184,11 +184,11 @@ def best_candidate(
 ) -> Judgement:
     """Train all candidates and judge them.
 
-    The best is the nearest of those with the highest Dice; if that is below :data:`LEARNED`, the nearest of all whose
+    The best is the first of those with the highest Dice; if that is below :data:`LEARNED`, the first of all whose
     training stayed finite.
 
     Args:
-        trainings: by place in the retrieval, the nearest first.
+        trainings: by place in the retrieval, in its order.
         device: where to train.
         say: is told of each candidate whose training diverges, which is left out, and if the Dice cannot choose.
 
@@ -206,7 +206,7 @@ def best_candidate(
     if not dice:
         raise FloatingPointError(
             f"candidates: expected one at least whose training stays finite, all {len(trainings)} diverged (the first: "
-            f"{next(iter(failed.values()))}); look for NaN in the images, or take the nearest untrained: --protocol T1"
+            f"{next(iter(failed.values()))}); look for NaN in the images, or take the first untrained: --protocol T1"
         )
     steps = next(iter(trainings.values())).iterations
     judgement = Judgement(min(_equals(dice)), dice, failed, _undecided(dice, steps))
@@ -226,10 +226,10 @@ def _undecided(dice: Mapping[int, float], steps: int) -> str:
     if best < LEARNED:
         return (
             f"after {steps} steps no candidate has learned to segment (the best Dice is {best:.2f}, {LEARNED:.0f} "
-            "would be a start), so their order stays and the nearest is taken; more --iterations "
+            "would be a start), so their order stays and the first is taken; more --iterations "
             "(retrieval.iterations) would tell them"
         )
-    return f"{count} candidates tie at a Dice of {best:.2f}, so the nearest of them is taken" if count > 1 else ""
+    return f"{count} candidates tie at a Dice of {best:.2f}, so the first of them is taken" if count > 1 else ""
 
 
 def _dice_of(record: Mapping[str, Any]) -> float:

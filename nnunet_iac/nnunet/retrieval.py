@@ -76,7 +76,14 @@ def retrieve(
         return _write(target, record, target.target.plans, None)
     chosen = stored or fitted_space(request.space, sources)
     say(chosen.text)
-    order = choose_order(request.order, sources, target.sample, chosen.space.settings, listener=say)
+    order = choose_order(
+        request.wish,
+        sources,
+        target.sample,
+        chosen.space.settings,
+        count=PROTOCOLS[request.protocol],
+        listener=say,
+    )
     say(order.text)
     ranked = rank(chosen.space, sources, target.sample, order.name)
     by = (order, chosen)

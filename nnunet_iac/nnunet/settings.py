@@ -166,17 +166,17 @@ class RetrievalSettings:
     patches: int = _setting(128, _integer(2), "of the training images to look at")
     share: float = _setting(0.3, _number(0, 0.9), "of the training patients judge the candidates of T5 and T10")
     anyway: bool = _setting(False, _one_of(True, False), "retrieve even if no data set of the zoo is near")
-    order: str = _setting(
-        "measured",
-        _one_of("measured", "meta-space", "predicted-dice", "best-on-average", "largest", "nearest"),
-        "of the candidates; measured: the one that served best among the zoo's data sets",
+    order: str | None = _setting(
+        None,
+        _or_null(_one_of("measured", "meta-space", "predicted-dice", "best-on-average", "largest", "nearest")),
+        "of candidates; null: measured (what served best in the zoo), or meta-space where retrieval.space is given",
     )
     space: str | None = _setting(None, _or_null(_text()), "(start of) a stored meta-space's id; null: fit one here")
     performance: float = _setting(1.0, _number_from(0, 1e6), "weight in its fit of the error of predicted Dice")
     rank: float = _setting(1.0, _number_from(0, 1e6), "weight in its fit of the rank loss")
     fid: float = _setting(1.0, _number_from(0, 1e6), "weight in its fit of the alignment with Fréchet distances")
     contrastive: float = _setting(0.0, _number_from(0, 1e6), "weight in its fit of the contrastive loss")
-    remoteness: float = _setting(1.0, _number_from(0, 1e6), "weight of a source's distance in the order of candidates")
+    remoteness: float = _setting(1.0, _number_from(0, 1e6), "weight of a source's distance in the order meta-space")
     most: int = _setting(100, _integer(1), "candidates to build and measure at most; those too large do not count")
     max_params: float | None = _setting(
         None, _or_null(_number(0, 1e15)), "parameters of the network at most; null: any"

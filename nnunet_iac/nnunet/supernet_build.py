@@ -185,6 +185,8 @@ class SupernetBuild:
             self._write_curve()
             log(text)
 
+        if self.run.epoch == 0:  # whatever is there was measured by another build
+            (self.folder / BEFORE).unlink(missing_ok=True)
         self.run.run(say, until=max(self.plan.training.full_epochs, self.run.epoch))
         if self.run.epoch == self.plan.training.full_epochs and not (self.folder / BEFORE).is_file():
             self._measure_before(log)

@@ -95,8 +95,11 @@ def test_an_average_is_over_the_nearest_data_sets(monkeypatch: pytest.MonkeyPatc
 def test_a_space_that_predicts_nothing_has_no_such_order() -> None:
     blind = fit(sources(), replace(SHORT, performance=0.0))
     assert set(ORDERS) - set(usable_orders(blind)) == {"predicted-dice"}
-    with pytest.raises(ValueError, match=r"--order: expected one of meta-space, predicted-dice, .*, got 'newest'"):
-        order_scores("newest", blind, sources(), TARGET.sample)
+    for name in ("predicted-dice", "newest"):
+        with pytest.raises(
+            ValueError, match=rf"--order: expected one of meta-space, best-on-average, .*, got '{name}'"
+        ):
+            rank(blind, sources(), TARGET.sample, name)
 
 
 # --- the choice -----------------------------------------------------------------------------------------------------
@@ -111,7 +114,7 @@ def test_the_zoo_chooses_what_served_it_best_in_either_world() -> None:
     assert by_image.name in ("nearest", "meta-space", "predicted-dice")
     for choice in (by_size, by_image):
         assert choice.lost[choice.name] == min(choice.lost.values()) and set(choice.lost) == set(ORDERS)
-        assert choice.text.startswith(f"Order of candidates: {choice.name}, which lost ")
+        assert choice.text.startswith(f"Order of candidates: {choice.name}, with which T1 lost ")
         assert json.loads(json.dumps(choice.to_dict()))["lost"] == choice.lost
 
 
@@ -119,7 +122,9 @@ def test_the_choice_is_the_least_regret_of_the_evaluation_and_then_the_correlati
     found = evaluate_retrieval(sources(), SHORT)
     choice = best_order(found)
     means = {name: found.mean("nearest", name) for name in ORDERS}
-    assert choice.lost == pytest.approx({name: np.mean(list(one.regret.values())) for name, one in means.items()})
+    for count in (1, 5, 10):
+        assert best_order(found, count).lost == {name: one.regret[count] for name, one in means.items()}
+    assert choice.lost[choice.name] == min(one.regret[1] for one in means.values())
     level = RetrievalEvaluation(
         tuple(replace(o, scores=replace(o.scores, regret=dict.fromkeys((1, 5, 10), 0.1))) for o in found.offers), ()
     )
@@ -127,10 +132,11 @@ def test_the_choice_is_the_least_regret_of_the_evaluation_and_then_the_correlati
     assert best_order(level).name == best
 
 
-def test_the_target_is_never_asked_and_of_many_sources_the_nearest_are(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_many_sources_the_nearest_data_sets_are_asked_with_one_task_each(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(order_choice, "ASKED", 2)
     asked: list[str] = []
-    choose_order(MEASURED, sources(), TARGET.sample, replace(SHORT, steps=2), listener=asked.append)
+    again = [replace(task, name=f"{task.name} fold 1") for task in sources()]
+    choose_order(MEASURED, [*sources(), *again], TARGET.sample, replace(SHORT, steps=2), listener=asked.append)
     order = np.argsort(remoteness(sources(), TARGET.sample))[:2]
     assert sorted(text.split(": ")[1] for text in asked) == sorted(sources()[place].name for place in order)
 

@@ -81,6 +81,8 @@ def test_the_held_out_data_set_is_never_seen_and_a_planted_law_is_found(monkeypa
     assert [sorted(set(t.dataset for t in tasks) - set(seen)) for seen in fitted] == [[t.dataset] for t in tasks]
     ours = found.mean(SAME, "meta-space")
     assert ours.spearman is not None and ours.spearman > 0.2
+    blind = evaluate_retrieval(tasks, FitSettings(steps=30, remoteness=0.0)).mean(SAME, "meta-space")
+    assert blind.spearman is not None and blind.spearman > 0.5, "where no weights count, only the cosine helps"
     nearest = found.mean(SAME, "nearest").spearman
     assert nearest is not None and nearest > 0.5, "the law: similar images want similar widths"
     assert ours.regret[5] < found.mean(SAME, "random choice").regret[5]

@@ -197,7 +197,7 @@ def test_without_a_zoo_and_with_limits_that_nothing_meets_nothing_is_trained(tin
     with pytest.raises(ValueError, match=r"transfer\.zoo: expected the folder or URL of a zoo, got null"):
         train(TRAINER, plans="none")
     configure("small", "retrieval.max_macs=1", plans="auto")
-    with pytest.raises(ValueError, match="limits: expected one of the 18 nearest candidates within them, got none"):
+    with pytest.raises(ValueError, match="limits: expected one of the first 18 candidates within them, got none"):
         train(TRAINER, plans="small")
 
     assert not list(tiny.results.glob("*/fold_0/checkpoint*"))

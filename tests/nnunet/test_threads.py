@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
+from nnunet_iac.nnunet.cell_trainer import CellTrainer
 from nnunet_iac.nnunet.threads import VARIABLE, respect_thread_limit
 
 
@@ -27,6 +28,18 @@ def test_a_training_on_a_cpu_takes_what_the_environment_allows(
         monkeypatch.setenv(VARIABLE, text)
     respect_thread_limit(torch.device("cpu"))
     assert torch.get_num_threads() == threads
+
+
+def test_a_trainer_takes_what_the_environment_allows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, "1")
+
+    def stop(*_: object) -> None:
+        raise InterruptedError
+
+    monkeypatch.setattr("nnunet_iac.nnunet.cell_trainer.configuration_of", stop)  # what comes next there
+    with pytest.raises(InterruptedError):
+        CellTrainer({}, "2d", 0, {}, torch.device("cpu"))
+    assert torch.get_num_threads() == 1
 
 
 def test_a_gpu_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
