@@ -25,7 +25,7 @@ def measure(guard: ModuleType, monkeypatch: pytest.MonkeyPatch, **ratios: float)
     monkeypatch.setattr(guard, "GUARDS", {"all": lambda repeats: found})
 
 
-@pytest.mark.parametrize(("step", "memory", "status"), [(1.2, 0.7, 0), (1.1, 0.7, 1), (1.2, 0.9, 1)])
+@pytest.mark.parametrize(("step", "memory", "status"), [(1.4, 0.6, 0), (1.2, 0.6, 1), (1.4, 0.7, 1)])
 def test_a_ratio_on_the_wrong_side_of_its_limit_is_status_1(
     guard: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, step: float, memory: float, status: int
 ) -> None:

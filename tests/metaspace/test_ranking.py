@@ -136,7 +136,7 @@ def test_fewer_than_wanted_are_kept_where_the_walk_ends() -> None:
 def test_limits_that_nothing_meets_are_an_error_that_says_what_broke() -> None:
     ranked = rank(space(), planted_tasks(4), TARGET.sample)
 
-    with pytest.raises(ValueError, match=r"expected one of the 4 nearest candidates .* candidate \d+: macs 9 > 1"):
+    with pytest.raises(ValueError, match=r"expected one of the first 4 candidates .* candidate \d+: macs 9 > 1"):
         walk(ranked, 1, lambda one: (one, ["macs 9 > 1"]), most=4)
 
 
@@ -152,9 +152,9 @@ def test_candidates_that_are_known_to_be_too_large_are_passed_over_uncounted() -
 
     assert looked == ranked[150:152] == [kept for kept, _ in found.kept]
     assert [one for one, _ in found.rejected] == ranked[:150]
-    with pytest.raises(ValueError, match=r"one of the 320 nearest .*big.*; loosen them$"):
+    with pytest.raises(ValueError, match=r"one of the first 320 .*big.*; loosen them$"):
         walk(ranked, 2, look, most=2, outsized=lambda one: ["big"])
-    with pytest.raises(ValueError, match=r"one of the 2 nearest .* or look at more candidates .--most, retrieval.most"):
+    with pytest.raises(ValueError, match=r"one of the first 2 .* or look at more candidates .--most, retrieval.most"):
         walk(ranked, 2, lambda one: (one, ["slow"]), most=2)
 
 

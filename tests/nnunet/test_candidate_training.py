@@ -169,10 +169,10 @@ def stub_trainings(
     }
 
 
-def test_the_best_is_kept_and_of_equal_ones_the_nearer(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_best_is_kept_and_of_equal_ones_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
     trainings = stub_trainings(monkeypatch, {"a": 50.0, "b": 70.0, "c": 70.0}, "acb")
 
-    tie = "2 candidates tie at a Dice of 70.00, so the nearest of them is taken"
+    tie = "2 candidates tie at a Dice of 70.00, so the first of them is taken"
     assert best_candidate(trainings, CPU, print) == Judgement(2, {1: 50.0, 2: 70.0, 3: 70.0}, {}, tie)
     assert not best_candidate(stub_trainings(monkeypatch, {"a": 9.0, "b": 10.0}, "ab"), CPU, print).undecided
 
