@@ -5,11 +5,14 @@ from __future__ import annotations
 import argparse
 
 
-def add_data_arguments(parser: argparse.ArgumentParser, dataset: str = "4") -> None:
-    """Declare data set, configuration, fold, and what replaces the planned sizes."""
+def add_data_arguments(parser: argparse.ArgumentParser, dataset: str = "4", *, several_folds: bool = False) -> None:
+    """Declare data set, configuration, fold (or folds), and what replaces the planned sizes."""
     parser.add_argument("-d", dest="dataset", default=dataset, help="id or name (default: %(default)s)")
     parser.add_argument("-c", dest="configuration", default="2d", help="nnU-Net's (default: %(default)s)")
-    parser.add_argument("-f", dest="fold", type=int, default=0, help="nnU-Net's (default: %(default)s)")
+    if several_folds:
+        parser.add_argument("-f", dest="folds", type=int, nargs="+", default=[0], help="nnU-Net's (default: 0)")
+    else:
+        parser.add_argument("-f", dest="fold", type=int, default=0, help="nnU-Net's (default: %(default)s)")
     parser.add_argument("--batch-size", type=int, help="default: that of the plans")
     parser.add_argument("--patch-size", type=int, nargs="+", help="default: that of the plans")
 

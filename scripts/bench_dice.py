@@ -15,8 +15,9 @@ original: 200 epochs, nothing pruned. ``pruned search`` has the same budget, ``s
 
 The table is followed by how many times cheaper the searches were, in wall-clock, and by the pairs that answer
 questions: do searched cells differ from random ones, is a cheaper search as good as the full one? A difference is
-inside the margin if its interval over patients is and, from two seeds on, that over patients and trainings too: the
-first is about these very networks, and searches of other seeds find others (nnunet_iac/statistics/verdict.py).
+inside the margin if its interval over patients is and, from two seeds or three folds on, that over patients and
+trainings too: the first is about these very networks, and searches of other seeds find others
+(nnunet_iac/statistics/verdict.py). With ``-f 0 1 2 3 4`` every seed is trained on each fold, and all patients count.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import argparse
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,6 +60,9 @@ if TYPE_CHECKING:
     from nnunet_iac.reports.comparison import Comparison, Row
     from nnunet_iac.reports.result import SearchResult
 
+Cell = tuple[int, int]
+"""A seed and a fold."""
+
 PLANS_OPTIONS = "--budget, --short, --batch-size, --patch-size, --host, --hosts"
 """What makes the plans of one ``--tag`` what they are."""
 
@@ -74,12 +79,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     names = [*([HOST] if study.trained_host else []), *study.arms]
     results = results_folder()
-    runs = {(arm, seed): study.training(arm, seed, results, args.device) for arm in names for seed in study.seeds}
+    cells = list(product(study.seeds, study.folds))
+    runs = {(arm, *cell): study.training(arm, *cell, results, args.device) for arm in names for cell in cells}
     environment = bench_environment(args.threads, Path(__file__).resolve().parent / "stock")
     failed: list[Training] = []
     # Hosts first; then the longest first, so that the last to finish are short.
     for wave in ((HOST,), (FULL, PRUNED, SHORT, DENSE, ATTENTION, RANDOM, CONTROL, STOCK)):
-        waiting = [runs[arm, seed] for arm in wave if arm in names for seed in study.seeds]
+        waiting = [runs[(arm, *cell)] for arm in wave if arm in names for cell in cells]
         todo = [run for run in waiting if not run.is_done]
         failed += run_trainings(
             todo,
@@ -88,7 +94,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
     if failed:
         return 1
-    result = _measure(study, runs, args.margin)
+    result = _measure(study, results, args.margin)
     print("\n" + _markdown(result))
     if args.json:
         write_json(Path(args.json), _record(replace(study, budget=budget), result, args))
@@ -97,7 +103,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_data_arguments(parser)
+    add_data_arguments(parser, several_folds=True)
     add_run_arguments(parser)
     parser.add_argument("-p", dest="plans", default="nnUNetPlans")
     parser.add_argument("--host", choices=("trained", "scratch"), default="trained")
@@ -135,7 +141,7 @@ def _study(args: argparse.Namespace, dataset: str) -> Study:
     return Study(
         dataset=dataset,
         configuration=args.configuration,
-        fold=args.fold,
+        folds=args.folds,
         plans=args.plans,
         trained_host=args.host == "trained",
         seeds=args.seeds,
@@ -156,23 +162,35 @@ class Result:
     Attributes:
         table: every arm against the control.
         pairs: ``(first, second)`` to ``first minus second``.
-        searches: ``seconds``, ``epochs``, ``decided_edges`` and ``edges`` by arm and seed.
+        searches: ``seconds``, ``epochs``, ``decided_edges`` and ``edges`` by arm, seed and fold.
     """
 
     table: Comparison
     pairs: Mapping[tuple[str, str], Row]
-    searches: Mapping[str, Mapping[int, SearchResult]]
+    searches: Mapping[str, Mapping[Cell, SearchResult]]
 
 
-def _measure(study: Study, runs: Mapping[tuple[str, int], Training], margin: float) -> Result:
+def _measure(study: Study, results: Path, margin: float) -> Result:
     """Measure the masks of all arms and read how the searches ended."""
     from nnunet_iac.nnunet.measured_arms import measure_arms
     from nnunet_iac.nnunet.predictions import Arm, Predictions
     from nnunet_iac.reports.result import FILE_NAME, read_result
 
-    names = dict.fromkeys(arm for arm, _ in runs)
+    names = [*([HOST] if study.trained_host else []), *study.arms]
+    models = {(name, seed): study.model_folder(name, seed, results) for name in names for seed in study.seeds}
     arms = [
-        Arm(name, tuple(Predictions.at(runs[name, seed].folder) for seed in study.seeds))
+        # Not all folds that are there: a study of fewer folds stays what it is when others are added.
+        Arm(
+            name,
+            tuple(
+                Predictions(
+                    models[name, seed],
+                    f"seed {seed}",
+                    tuple(models[name, seed] / f"fold_{fold}" / "validation" for fold in study.folds),
+                )
+                for seed in study.seeds
+            ),
+        )
         for name in sorted(names, key=lambda name: name != CONTROL)  # the host's own Dice, if there is no control
     ]
     measured = measure_arms(arms)
@@ -182,10 +200,14 @@ def _measure(study: Study, runs: Mapping[tuple[str, int], Training], margin: flo
         pairs={
             pair: _compare(measured, pair[::-1], margin).main_rows("dice")[1]
             for pair in PAIRS
-            if names.keys() >= set(pair)
+            if set(names) >= set(pair)
         },
         searches={
-            arm: {seed: read_result(runs[arm, seed].folder / FILE_NAME) for seed in study.seeds} for arm in searching
+            arm: {
+                (seed, fold): read_result(models[arm, seed] / f"fold_{fold}" / FILE_NAME)
+                for seed, fold in product(study.seeds, study.folds)
+            }
+            for arm in searching
         },
     )
 
@@ -230,13 +252,13 @@ def _markdown(result: Result) -> str:
     return "\n".join(lines)
 
 
-def _ratios(searches: Mapping[str, Mapping[int, SearchResult]]) -> list[str]:
-    """Say how many times cheaper each search was than the full one of the same seed, in wall-clock."""
+def _ratios(searches: Mapping[str, Mapping[Cell, SearchResult]]) -> list[str]:
+    """Say how many times cheaper each search was than the full one of the same seed and fold, in wall-clock."""
     full = searches.get(FULL, {})
     return [
-        f"The {arm} was {', '.join(f'{full[s].seconds / found.seconds:.1f}' for s, found in by_seed.items())} times "
-        "cheaper than the full one (by seed, wall-clock)."
-        for arm, by_seed in searches.items()
+        f"The {arm} was {', '.join(f'{full[cell].seconds / one.seconds:.1f}' for cell, one in cells.items())} times "
+        "cheaper than the full one (by seed and fold, wall-clock)."
+        for arm, cells in searches.items()
         if full and arm != FULL
     ]
 
@@ -258,8 +280,11 @@ def _record(study: Study, result: Result, args: argparse.Namespace) -> dict[str,
         "against_control": rows,
         "pairs": {" minus ".join(pair): _figures(row) for pair, row in result.pairs.items() if row.result},
         "search": {
-            arm: {str(seed): {key: getattr(found, key) for key in COST} for seed, found in by_seed.items()}
-            for arm, by_seed in result.searches.items()
+            arm: [
+                {"seed": seed, "fold": fold, **{key: getattr(found, key) for key in COST}}
+                for (seed, fold), found in cells.items()
+            ]
+            for arm, cells in result.searches.items()
         },
     }
 

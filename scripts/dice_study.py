@@ -48,7 +48,7 @@ class Study:
     Attributes:
         dataset: full name, ``Dataset004_Hippocampus``.
         configuration: nnU-Net's.
-        fold: nnU-Net's.
+        folds: nnU-Net's; a seed is trained on each, and its run is all of them.
         plans: that all plans are derived from.
         trained_host: whether a host is trained once for all arms of a seed.
         seeds: ``search.seed``.
@@ -63,7 +63,7 @@ class Study:
 
     dataset: str
     configuration: str
-    fold: int
+    folds: Sequence[int]
     plans: str
     trained_host: bool
     seeds: Sequence[int]
@@ -135,13 +135,17 @@ class Study:
         merged.get("search", {}).pop("seed", None)
         return [f"{name}.{key}={_word(value)}" for name, section in merged.items() for key, value in section.items()]
 
-    def training(self, arm: str, seed: int, results: Path, device: str) -> Training:
+    def model_folder(self, arm: str, seed: int, results: Path) -> Path:
+        """Return nnU-Net's folder of an arm's models, one for each fold."""
+        name = f"{self.trainer(arm)}__{self.plans_name(arm, seed)}__{self.configuration}"
+        return results / self.dataset / name
+
+    def training(self, arm: str, seed: int, fold: int, results: Path, device: str) -> Training:
         """Return an arm's process."""
-        plans, trainer = self.plans_name(arm, seed), self.trainer(arm)
-        folder = results / self.dataset / f"{trainer}__{plans}__{self.configuration}" / f"fold_{self.fold}"
-        number = str(int(self.dataset[7:10]))
-        what = ("nnUNetv2_train", number, self.configuration, str(self.fold))
-        return Training(f"{arm}, seed {seed}", [*what, "-tr", trainer, "-p", plans, "--c", "-device", device], folder)
+        folder = self.model_folder(arm, seed, results) / f"fold_{fold}"
+        what = ["nnUNetv2_train", str(int(self.dataset[7:10])), self.configuration, str(fold)]
+        what += ["-tr", self.trainer(arm), "-p", self.plans_name(arm, seed), "--c", "-device", device]
+        return Training(f"{arm}, seed {seed}{f', fold {fold}' if len(self.folds) > 1 else ''}", what, folder)
 
 
 def _word(value: object) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
@@ -25,11 +26,13 @@ class FakeTrainings:
         shift: by how many voxels an arm's masks of a seed are off; the first voxels cost about as much each.
         started: names of the trainings, in order.
         failing: names of those that fail.
+        cases: that a fold predicts; all of them where it is not named.
     """
 
     shift: Callable[[str, int], int] = lambda arm, seed: 2
     started: list[str] = field(default_factory=list)
     failing: set[str] = field(default_factory=set)
+    cases: dict[int, Sequence[str]] = field(default_factory=dict)
 
     def run(
         self, trainings: Sequence[Training], *, gpus: Sequence[str | None], environment: Mapping[str, str]
@@ -46,11 +49,13 @@ class FakeTrainings:
         return started
 
     def _finish(self, training: Training) -> None:
-        arm, _, seed = training.name.rpartition(", seed ")
+        arm, seed, *_ = re.split(", seed |, fold ", training.name)
         model = training.folder.parent
         write_json(model / "dataset.json", DATASET_JSON)
         write_json(model / "plans.json", {"dataset_name": DATASET})
-        for case in CASES:  # patients differ a little, in every arm by as much
+        for case in self.cases.get(
+            int(training.folder.name[-1]), CASES
+        ):  # patients differ a little, in every arm by as much
             axis = 1 if case < "p2" else 2
             write_masks(training.folder / "validation", self.shift(arm, int(seed)), axis, [case])
         write_json(training.folder / SUMMARY, {})

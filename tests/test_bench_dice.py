@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from fake_trainings import FakeTrainings, fake_trainings
 from nnunet_folders import Folders
+from prediction_folders import CASES
 
 SCRIPTS = str(Path(__file__).parents[1] / "scripts")
 WORDS = ("-d", "990", "--seeds", "0", "1", "--arms")
@@ -213,7 +214,9 @@ class TestTables:
         assert row(said, "full search")[-2:] == ["160 (13/14 decided), 160 (13/14 decided)", "80, 80"]
         assert "The short search was 16.0, 16.0 times cheaper" in said and "pruned search was 4.0, 4.0 times" in said
         assert set(found["pairs"]) == {" minus ".join(pair) for pair in module.PAIRS}
-        assert found["search"]["short search"]["1"]["seconds"] == 5
+        assert found["search"]["short search"][1] == {
+            **{"seed": 1, "fold": 0, "status": "decided", "epochs": 10, "seconds": 5, "decided_edges": 13, "edges": 14}
+        }
 
     def test_the_benchmark_of_searches_is_this_one_with_arms_that_search(
         self, bench: Bench, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -225,3 +228,29 @@ class TestTables:
 
         assert set(fake.started) == {f"{arm}, seed 0" for arm in ("host", *PAIRED)}
         assert "The short search was 16.0 times cheaper" in capsys.readouterr().out
+
+    def test_folds_are_trained_one_by_one_and_their_patients_counted_together(
+        self, bench: Bench, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    ) -> None:
+        module, fake = bench
+        fake.cases = {0: CASES[:2], 1: CASES[2:4], 2: CASES[4:]}
+        words = ["-f", "0", "1", "2", "--arms", "random", "full search", "short search"]
+        assert module.main(["-d", "990", "--seeds", "0", *words, "--json", str(tmp_path / "dice.json")]) == 0
+
+        said, found = capsys.readouterr().out, record(tmp_path / "dice.json")
+        assert fake.started[:3] == ["host, seed 0, fold 0", "host, seed 0, fold 1", "host, seed 0, fold 2"]
+        assert "4 patients" in said and len(row(said, "full search")[1].split(", ")) == 1
+        # One run, but three folds: the scatter of trainings is known, and asked.
+        assert row(said, "short search minus full search")[2] == "[+0.00, +0.00]"
+        assert row(said, "short search minus full search")[-1] == "yes"
+        assert found["study"]["folds"] == [0, 1, 2] and [one["fold"] for one in found["search"]["short search"]] == [
+            0,
+            1,
+            2,
+        ]
+        assert "The short search was 16.0, 16.0, 16.0 times cheaper" in said
+
+        # A fold alone afterwards: nothing is trained again, and only its patients count.
+        fake.take_started()
+        assert module.main(["-d", "990", "--seeds", "0", "-f", "2", *words[4:]]) == 0
+        assert fake.started == [] and "2 patients" in capsys.readouterr().out

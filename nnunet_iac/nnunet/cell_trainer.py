@@ -62,12 +62,14 @@ class CellTrainer(nnUNetTrainer):
         device: torch.device = torch.device("cuda"),  # noqa: B008 - nnU-Net demands this very signature
     ) -> None:
         show_plain_errors()
-        respect_thread_limit(device)
+        threads = respect_thread_limit(device)
         # Bad settings and genotypes are refused before nnU-Net makes a results folder.
         self.settings = Settings.from_block(configuration_of(plans, configuration).get("iac", {}))
         self.genotype: Genotype | None = genotype_of(plans, configuration)
         self.resume = bool(plans.get("continue_training", False))
         super().__init__(plans, configuration, fold, dataset_json, device)
+        if threads is not None:
+            self.print_to_log_file(threads)
         self.host_source: HostSource | None = load_host_source(self._fold_folder) if self.resume else None
         self.num_val_iterations_per_epoch = self.settings.training.validation_iterations
         self.save_every = 1  # a kill costs at most the running epoch

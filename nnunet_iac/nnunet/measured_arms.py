@@ -21,6 +21,7 @@ class MeasuredArms:
     Attributes:
         runs: by arm.
         cohort: the patients.
+        folds: number of each patient's fold, where all runs are of one cross-validation; else None.
         sources: what was measured with.
         unit: of HD95.
     """
@@ -29,6 +30,7 @@ class MeasuredArms:
     cohort: Cohort
     sources: Sources
     unit: Unit
+    folds: Mapping[str, int] | None
 
     def scores(self, names: Mapping[str, str]) -> PatientScores:
         """Return the values of some arms, the control first.
@@ -37,7 +39,7 @@ class MeasuredArms:
             names: the name to show by arm.
         """
         runs = {name: self.runs[arm] for arm, name in names.items()}
-        return patient_scores(runs, self.cohort.patients, list(self.sources.labels.classes))
+        return patient_scores(runs, self.cohort.patients, list(self.sources.labels.classes), self.folds)
 
 
 def measure_arms(
@@ -75,4 +77,34 @@ def measure_arms(
         ]
         for arm in arms
     }
-    return MeasuredArms(runs, cohort, sources, units.pop())
+    return MeasuredArms(runs, cohort, sources, units.pop(), common_folds(list(masks.values()), cohort.patients))
+
+
+def common_folds(masks: Sequence[Mapping[str, Path]], patients: Mapping[str, Sequence[str]]) -> dict[str, int] | None:
+    """Return the number of each patient's fold: patients whose masks lie in one folder, in every run.
+
+    Args:
+        masks: files by case, for each run.
+        patients: cases by patient.
+
+    Returns:
+        None if one model predicted all, the runs part the patients differently, or a patient's cases are in several
+        folds (splits by case): then no fold is independent of another.
+
+    Example:
+        >>> fold = {case: Path(f"fold_{number}") / case for number, case in enumerate(["a", "b", "c"])}
+        >>> common_folds([fold], {"A": ["a"], "B": ["b"], "C": ["c"]})
+        {'A': 0, 'B': 1, 'C': 2}
+        >>> common_folds([fold], {"A": ["a", "b"], "C": ["c"]})
+    """
+    found: list[tuple[int, ...]] = []
+    for files in masks:
+        folders = [{files[case].parent for case in cases} for cases in patients.values()]
+        if any(len(of_patient) > 1 for of_patient in folders):
+            return None
+        # Numbered in the order of the patients, so that runs in other folders can be compared.
+        numbers: dict[Path, int] = {}
+        found.append(tuple(numbers.setdefault(next(iter(one)), len(numbers)) for one in folders))
+    if len(set(found)) > 1 or max(found[0]) == 0:
+        return None
+    return dict(zip(patients, found[0], strict=True))

@@ -88,9 +88,7 @@ class SearchSettings:
         "none", _one_of("none", "random", "adversarial"), "of operation weights in weight steps (SmoothDARTS)"
     )
     perturbation_size: float = _setting(0.3, _number_from(SMALLEST, 1), "its size at the end of search.epochs")
-    beta_decay: float = _setting(
-        0.0, _number_from(0, 1000), "weight of beta-DARTS' penalty at the end of search.epochs"
-    )
+    beta_decay: float = _setting(0.0, _number_from(0, 1000), "weight of beta-DARTS' penalty at the last epoch")
     auxiliary_skip: bool = _setting(False, _one_of(True, False), "a fading skip beside every edge (DARTS-)")
     inherit: bool = _setting(False, _one_of(True, False), "found cells start from the search's weights, not fresh ones")
     max_skips: int | None = _setting(None, _or_null(_integer(0)), "most skip_connects in a found cell; null: any")

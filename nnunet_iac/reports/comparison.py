@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from nnunet_iac.reports.paired_texts import difference_text, interval_text, p_text, verdict_text, yes_or_no
 from nnunet_iac.statistics.paired import FEW, Interval, PairedResult, compare_with_control
 from nnunet_iac.statistics.patients import METRICS, Metric, PatientScores, mean_over_classes
-from nnunet_iac.statistics.scatter import run_interval
+from nnunet_iac.statistics.scatter import training_interval
 from nnunet_iac.statistics.verdict import Verdict, judge
 
 MEAN = "mean of classes"
@@ -31,8 +31,8 @@ class Row:
         values: ``(p,)``, of the patients that have this class.
         differences: ``(p,)``, ``arm - control``.
         result: None for the control, and where less than two patients have the class.
-        of_runs: 95 % interval of the mean difference over patients and runs; None where there is no result, and where
-            the arm or the control has one run only.
+        of_runs: 95 % interval of the mean difference over patients and trainings, by runs or by folds; None where there
+            is no result, and where the arm or the control has one run only and few folds.
     """
 
     metric: Metric
@@ -155,11 +155,11 @@ def _rows(
         results = compare_with_control(
             paired[0], paired[1:], margin=margin, higher_is_better=metric == "dice", seed=seed
         )
-    runs = scores.means_of_runs(metric, structure)
+    runs, folds = scores.means_of_runs(metric, structure), scores.paired_folds(metric, structure)
     return [
         Row(
             *(metric, name, arm, values, values - paired[0], result),
-            of_runs=run_interval(values - paired[0], runs[0], of_arm) if result else None,
+            of_runs=training_interval(values - paired[0], runs[0], of_arm, folds) if result else None,
         )
         for arm, values, result, of_arm in zip(scores.arms, paired, (None, *results), runs, strict=True)
     ]
@@ -193,10 +193,12 @@ def _reading(comparison: Comparison) -> list[str]:
         "CI: BCa bootstrap of the mean paired difference over patients. p: Wilcoxon signed-rank, two-sided; the "
         f"smallest that {patients} patients allow is {p_text(2.0 ** (1 - patients))}. Holm: over the arms, each metric "
         "by itself. Non-inferior: neither CI reaches the margin on the bad side (each end is a one-sided bound of "
-        "97.5 %), not corrected; with one run of an arm there is no CI with runs, and trainings are not counted.",
+        "97.5 %), not corrected; with one run of an arm and less than three folds there is no CI with runs, and "
+        "trainings are not counted.",
         "CI with runs: over patients and trainings of other seeds together (Welch-Satterthwaite; the n-th runs of two "
         "arms are a pair); where it holds 0, a gain may be one of these seeds. It covers 88 % with two runs, 92 % with "
-        "three. CI and p are about these very networks.",
+        "three. With more folds than runs it is by fold instead (cluster-robust; it takes models of one "
+        "cross-validation for independent, though they share training cases). CI and p are about these very networks.",
         "Both empty, one empty: classes of cases, over all runs of the arm. One empty: Dice 0, HD95 the diagonal of "
         f"the image. Left out in every arm, because all masks are empty: {scores.left_out}; where only some arms "
         "predict something into an empty reference, the others get Dice 100 and HD95 0.",

@@ -202,7 +202,8 @@ _READING = (
     "Dice in points; means over patients of the mean over classes, a patient's value is the mean over its cases and "
     "the arm's runs (one run: all folds of one seed). Differences are paired by patient; how they are tested, and what "
     "the intervals leave out, is said under the tables of details. Median: over patients, of their values or of their "
-    "differences. The CI with runs has the scatter of trainings in it; with one run of an arm there is none.",
+    "differences. The CI with runs has the scatter of trainings in it; with one run of an arm and less than three "
+    "folds there is none.",
     "Non-inferior: neither CI reaches the margin on the bad side; the end in brackets decides. The p-values of pairs "
     "are not corrected; searched minus random is the question of the search itself.",
     "With and without nnU-Net's augmentation means the whole run: host, search and training with cells. The two blocks "

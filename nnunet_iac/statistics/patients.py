@@ -54,6 +54,8 @@ class PatientScores:
         both_empty: for each arm, cases x classes (over all runs) where reference and prediction are empty.
         one_empty: the same where exactly one of both is empty.
         left_out: cases x classes that count in no arm, because all are empty.
+        folds: ``(P,)``, which model of a cross-validation predicted a patient, the same in all arms; None if one model
+            predicted all, or not the same fold in every arm.
     """
 
     arms: tuple[str, ...]
@@ -66,12 +68,21 @@ class PatientScores:
     both_empty: tuple[int, ...]
     one_empty: tuple[int, ...]
     left_out: int
+    folds: NDArray[np.int64] | None = None
 
     def paired(self, metric: Metric, structure: int | None = None) -> NDArray[np.float64]:
         """Return ``(A, p)``: values of the patients that have one, of a class or (None) of the mean over classes."""
-        table = self.values[metric]
-        column = mean_over_classes(table) if structure is None else table[:, :, structure]
+        column = self._column(metric, structure)
         return column[:, np.isfinite(column).all(axis=0)]
+
+    def paired_folds(self, metric: Metric, structure: int | None = None) -> NDArray[np.int64] | None:
+        """Return ``(p,)``: the folds of the patients of :meth:`paired`, or None."""
+        there = np.isfinite(self._column(metric, structure)).all(axis=0)
+        return None if self.folds is None else self.folds[there]
+
+    def _column(self, metric: Metric, structure: int | None) -> NDArray[np.float64]:
+        table = self.values[metric]
+        return mean_over_classes(table) if structure is None else table[:, :, structure]
 
     def means_of_runs(self, metric: Metric, structure: int | None = None) -> tuple[tuple[float, ...], ...]:
         """Return for each arm the mean over patients of each of its runs, of a class or of the mean over classes."""
@@ -81,7 +92,10 @@ class PatientScores:
 
 
 def patient_scores(
-    arms: Mapping[str, Sequence[Run]], patients: Mapping[str, Sequence[str]], classes: Sequence[str]
+    arms: Mapping[str, Sequence[Run]],
+    patients: Mapping[str, Sequence[str]],
+    classes: Sequence[str],
+    folds: Mapping[str, int] | None = None,
 ) -> PatientScores:
     """Average cases within a patient, and runs (seeds) within an arm.
 
@@ -94,6 +108,7 @@ def patient_scores(
         arms: runs by arm, the control first; every run has all cases.
         patients: cases by patient.
         classes: names, in the order of the agreements.
+        folds: number of each patient's fold, None if there is no cross-validation.
 
     Example:
         >>> good, bad, none = Agreement(90, 2), Agreement(0, 50, "reference"), Agreement(100, 0, "both")
@@ -125,6 +140,7 @@ def patient_scores(
         both_empty=tuple(_count(of_arm, ("both",)) for of_arm in runs.values()),
         one_empty=tuple(_count(of_arm, ("prediction", "reference")) for of_arm in runs.values()),
         left_out=int((~counted).sum()),
+        folds=None if folds is None else np.array([folds[patient] for patient in patients]),
     )
 
 

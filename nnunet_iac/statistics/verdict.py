@@ -15,8 +15,8 @@ class Verdict:
         non_inferior: whether no interval reaches the margin on the bad side.
         inside: whether none reaches it on either side; then it is non-inferior too.
         worst: the end of an interval that lies furthest on the bad side; it decides ``non_inferior``.
-        trainings_counted: whether both intervals were asked. If not, an arm has one run only, and the answer is about
-            these very networks.
+        trainings_counted: whether both intervals were asked. If not, an arm has one run only and few folds, and the
+            answer is about these very networks.
     """
 
     non_inferior: bool
@@ -36,7 +36,7 @@ def judge(result: PairedResult, of_runs: Interval | None) -> Verdict:
 
     Args:
         result: the comparison by patient, with its margin.
-        of_runs: from :func:`~.scatter.run_interval`; None where an arm has one run.
+        of_runs: from :func:`~.scatter.training_interval`; None where an arm has one run and few folds.
 
     Example:
         >>> from nnunet_iac.statistics.paired import compare_with_control

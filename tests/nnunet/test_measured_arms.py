@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from nnunet_folders import Folders
 from prediction_folders import PATIENTS, write_dataset, write_model
 
-from nnunet_iac.nnunet.measured_arms import measure_arms
+from nnunet_iac.nnunet.measured_arms import common_folds, measure_arms
 from nnunet_iac.nnunet.predictions import Arm, Predictions
 
 HALVES = (["p0_a", "p0_b", "p1_a", "p1_b"], ["p2_a", "p2_b", "p3_a", "p3_b"])
@@ -38,3 +40,22 @@ def test_an_arm_that_lacks_a_fold_is_refused(folders: Folders) -> None:
 
     with pytest.raises(ValueError, match="p2: no p2_a in half"):
         measure_arms([Arm("whole", (whole,)), Arm("half", (half,))])
+
+
+def test_folds_of_a_cross_validation_are_known_where_all_runs_have_the_same(folders: Folders) -> None:
+    write_dataset(folders)
+    one, other = run(folders, "One", 0), run(folders, "Other", 1)
+    whole = Predictions.at(write_model(folders, "Whole", 1))
+
+    both = measure_arms([Arm("a", (one,)), Arm("b", (other,))])
+    assert both.folds == {"p0": 0, "p1": 0, "p2": 1, "p3": 1}
+    scores = both.scores({"a": "a", "b": "b"})
+    assert scores.folds is not None and scores.folds.tolist() == [0, 0, 1, 1]
+    assert measure_arms([Arm("a", (one,)), Arm("b", (whole,))]).folds is None
+    assert measure_arms([Arm("a", (whole,)), Arm("b", (whole,))]).folds is None
+
+
+def test_patients_who_are_split_over_folds_make_no_folds() -> None:
+    masks = {case: Path(f"fold_{number}") / case for number, case in enumerate(["p0_a", "p0_b", "p1_a"])}
+    assert common_folds([masks], {"p0": ["p0_a", "p0_b"], "p1": ["p1_a"]}) is None
+    assert common_folds([masks], {"p0": ["p0_a"], "p1": ["p1_a"]}) == {"p0": 0, "p1": 1}

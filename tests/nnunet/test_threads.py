@@ -26,8 +26,10 @@ def test_a_training_on_a_cpu_takes_what_the_environment_allows(
     monkeypatch.delenv(VARIABLE, raising=False)
     if text is not None:
         monkeypatch.setenv(VARIABLE, text)
-    respect_thread_limit(torch.device("cpu"))
+    said = respect_thread_limit(torch.device("cpu"))
     assert torch.get_num_threads() == threads
+    assert (said is None) == (threads == 3)
+    assert said is None or said.startswith(f"threads: {threads}, as OMP_NUM_THREADS says, not 3")
 
 
 def test_a_trainer_takes_what_the_environment_allows(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -55,6 +55,20 @@ def test_with_a_frozen_host_implanting_keeps_every_host_weight_and_trains_the_ce
     assert projections and all(bool(p.abs().sum() > 0) for p in projections)
 
 
+def test_the_log_says_that_the_environment_takes_threads_away(
+    tiny: Folders, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)  # as nnU-Net does, with the number of cores
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    try:
+        make_trainer("nnUNetTrainerIACHost")
+    finally:
+        torch.set_num_threads(before)
+    said = "threads: 1, as OMP_NUM_THREADS says, not 3; unset it"
+    assert said in log_of(fold(tiny, "nnUNetTrainerIACHost")) and said in capsys.readouterr().out
+
+
 def test_implanting_finds_the_host_of_the_plans_it_was_derived_from(hosted: Folders) -> None:
     configure("longer", "training.epochs=1", plans="tiny")
 

@@ -23,7 +23,7 @@ from nnunet_iac.reports.comparison_figure import comparison_png, differences_dat
 from nnunet_iac.reports.paired_texts import interval_text
 from nnunet_iac.statistics.paired import compare_with_control
 from nnunet_iac.statistics.patients import Agreement, PatientScores, patient_scores
-from nnunet_iac.statistics.scatter import run_interval
+from nnunet_iac.statistics.scatter import fold_interval, run_interval
 
 PATIENTS = [f"patient{n}" for n in range(12)]
 NONE = Agreement(100, 0, "both")
@@ -207,3 +207,24 @@ def test_the_same_comparison_gives_the_same_picture() -> None:
     first, second = comparison_png(standard()), comparison_png(compared(scores()))
 
     assert first == second and first.startswith(b"\x89PNG")
+
+
+def test_one_run_of_a_cross_validation_has_its_interval_by_fold() -> None:
+    folds = np.repeat(np.arange(4), 3)
+    found = compared(replace(scores(), folds=folds))
+    control, cells, _ = found.main_rows("dice")
+
+    assert control.of_runs is None and cells.of_runs == fold_interval(cells.differences, folds)
+    assert cells.verdict is not None and cells.verdict.trainings_counted
+    assert "by fold instead" in comparison_markdown(found)
+
+
+def test_patients_without_a_class_leave_their_folds() -> None:
+    found = scores()
+    values = {metric: table.copy() for metric, table in found.values.items()}
+    for table in values.values():
+        table[:, :2, 1] = np.nan
+    found = replace(found, values=values, folds=np.repeat(np.arange(4), 3))
+
+    core = next(row for row in compared(found).rows if (row.structure, row.arm) == ("core", "cells"))
+    assert core.of_runs == fold_interval(core.differences, np.repeat(np.arange(4), 3)[2:])

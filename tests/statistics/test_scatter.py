@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import ttest_1samp, ttest_ind
 
-from nnunet_iac.statistics.scatter import run_interval
+from nnunet_iac.statistics.scatter import fold_interval, run_interval, training_interval
 
 
 def draws(runs: int, patients: int, of_runs: float, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -73,3 +73,64 @@ def test_without_any_scatter_both_ends_are_the_difference() -> None:
 def test_what_cannot_be_measured_is_refused(differences: list[float]) -> None:
     with pytest.raises(ValueError, match="differences: expected finite numbers"):
         run_interval(differences, [80.0, 81.0], [81.0, 82.0])
+
+
+def test_with_folds_of_one_size_it_is_students_interval_of_their_means() -> None:
+    differences = np.random.default_rng(0).normal(1, 2, (5, 4))
+    found = fold_interval(differences.ravel(), np.repeat(np.arange(5), 4))
+    student = ttest_1samp(differences.mean(axis=1), 0).confidence_interval(0.95)
+    assert (found.low, found.high) == pytest.approx((student.low, student.high))
+
+
+def test_patients_who_are_folds_of_their_own_have_the_interval_over_patients() -> None:
+    differences = np.random.default_rng(0).normal(1, 2, 12)
+    found = fold_interval(differences, np.arange(12))
+    student = ttest_1samp(differences, 0).confidence_interval(0.95)
+    assert (found.low, found.high) == pytest.approx((student.low, student.high))
+
+
+def test_large_folds_weigh_as_much_as_their_patients() -> None:
+    """The middle is the mean over patients, and names or order of folds say nothing."""
+    differences, folds = [0.0, 0.5, 1.0, 4.0], [0, 0, 0, 1]
+    found = fold_interval(differences, folds)
+    assert (found.low + found.high) / 2 == pytest.approx(np.mean(differences))
+    assert found == fold_interval(differences[::-1], ["b", "a", "a", "a"])
+
+
+@pytest.mark.parametrize(
+    ("sizes", "of_trainings", "covered", "over_patients"),
+    [((4, 4, 4, 4, 4), 1, 0.95, 0.78), ((4, 4, 4, 4, 4), 0, 0.95, 0.95), ((8, 4, 4, 2, 2), 1, 0.93, 0.71)],
+)
+def test_the_coverage_of_folds_that_the_docstring_gives(
+    sizes: tuple[int, ...], of_trainings: float, covered: float, over_patients: float
+) -> None:
+    """``pytest -k coverage -s`` prints it; 3,000 draws have a standard error of up to 0.009."""
+    rng = np.random.default_rng(0)
+    folds = np.repeat(np.arange(len(sizes)), sizes)
+    draws = rng.normal(size=(3000, len(folds))) + rng.normal(0, of_trainings, (3000, len(sizes)))[:, folds]
+    found = [fold_interval(one, folds) for one in draws]
+    share = np.mean([interval.low <= 0 <= interval.high for interval in found])
+    patients = ttest_1samp(draws, 0, axis=1).confidence_interval(0.95)
+    narrow = np.mean((patients.low <= 0) & (patients.high >= 0))
+    print(f"{sizes}: {share:.3f}, over patients {narrow:.3f}")
+    assert share == pytest.approx(covered, abs=0.02)
+    assert narrow == pytest.approx(over_patients, abs=0.03)
+
+
+def test_the_number_of_trainings_decides_which_interval_it_is() -> None:
+    differences, folds = [1.0, 2.0, 4.0, 3.0], [0, 1, 2, 2]
+    one, two, four = [80.0], [80.0, 81.0], [80.0, 81.0, 82.0, 83.0]
+    by_fold = fold_interval(differences, folds)
+    assert training_interval(differences, one, one, folds) == by_fold
+    assert training_interval(differences, two, [81.0, 84.0], folds) == by_fold
+    assert training_interval(differences, four, four[::-1], folds) == run_interval(differences, four, four[::-1])
+    assert training_interval(differences, one, one, [0, 0, 1, 1]) is None
+    assert training_interval(differences, one, one, None) is None
+
+
+@pytest.mark.parametrize(
+    ("differences", "folds"), [([1.0, 2.0], [0, 0]), ([1.0, np.nan], [0, 1]), ([1.0, 2.0], [0, 1, 2]), ([], [])]
+)
+def test_folds_that_tell_nothing_are_refused(differences: list[float], folds: list[int]) -> None:
+    with pytest.raises(ValueError, match="folds: expected finite differences of patients in two folds or more"):
+        fold_interval(differences, folds)
