@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import product
@@ -59,6 +60,9 @@ if TYPE_CHECKING:
     from nnunet_iac.nnunet.measured_arms import MeasuredArms
     from nnunet_iac.reports.comparison import Comparison, Row
     from nnunet_iac.reports.result import SearchResult
+
+MARGIN = 0.5
+"""Dice points that would not matter (our choice)."""
 
 Cell = tuple[int, int]
 """A seed and a fold."""
@@ -115,7 +119,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--short", nargs="+", default=[], metavar="KEY=VALUE", help=f"over {' '.join(SHORT_BUDGET)}")
     parser.add_argument("--tag", default="bench", help="part of the plans' names; one for each budget")
     parser.add_argument("--hosts", metavar="TAG", help="take the trained hosts of an earlier study")
-    parser.add_argument("--margin", type=float, default=0.5, help="Dice points that would not matter")
+    parser.add_argument("--margin", type=float, default=MARGIN, help="Dice points that would not matter")
     parser.add_argument("--json", help="write the figures to this file")
     args = parser.parse_args(argv)
     if args.host == "trained" and (misplaced := ONLY_FROM_SCRATCH.keys() & set(args.arms or [])):
@@ -281,12 +285,18 @@ def _record(study: Study, result: Result, args: argparse.Namespace) -> dict[str,
         "pairs": {" minus ".join(pair): _figures(row) for pair, row in result.pairs.items() if row.result},
         "search": {
             arm: [
-                {"seed": seed, "fold": fold, **{key: getattr(found, key) for key in COST}}
+                {"seed": seed, "fold": fold, **{key: getattr(found, key) for key in COST}, "operations": _counts(found)}
                 for (seed, fold), found in cells.items()
             ]
             for arm, cells in result.searches.items()
         },
     }
+
+
+def _counts(found: SearchResult) -> dict[str, int]:
+    """Return how often each operation is in the cells that a search found."""
+    cells = () if found.genotype is None else found.genotype.cells
+    return dict(Counter(operation for cell in cells for node in cell for operation, _ in node))
 
 
 def _figures(row: Row) -> dict[str, Any]:

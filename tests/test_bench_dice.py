@@ -215,7 +215,8 @@ class TestTables:
         assert "The short search was 16.0, 16.0 times cheaper" in said and "pruned search was 4.0, 4.0 times" in said
         assert set(found["pairs"]) == {" minus ".join(pair) for pair in module.PAIRS}
         assert found["search"]["short search"][1] == {
-            **{"seed": 1, "fold": 0, "status": "decided", "epochs": 10, "seconds": 5, "decided_edges": 13, "edges": 14}
+            **{"seed": 1, "fold": 0, "status": "decided", "epochs": 10, "seconds": 5, "decided_edges": 13, "edges": 14},
+            "operations": {},
         }
 
     def test_the_benchmark_of_searches_is_this_one_with_arms_that_search(
