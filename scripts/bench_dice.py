@@ -17,7 +17,8 @@ The table is followed by how many times cheaper the searches were, in wall-clock
 questions: do searched cells differ from random ones, is a cheaper search as good as the full one? A difference is
 inside the margin if its interval over patients is and, from two seeds or three folds on, that over patients and
 trainings too: the first is about these very networks, and searches of other seeds find others
-(nnunet_iac/statistics/verdict.py). With ``-f 0 1 2 3 4`` every seed is trained on each fold, and all patients count.
+(nnunet_iac/statistics/verdict.py). With ``-f 0 1 2 3 4`` every seed is trained on each fold, and all patients count;
+the folds of a model share the cells of its first search, so searches are then compared by one each, trained five times.
 """
 
 from __future__ import annotations
@@ -208,8 +209,10 @@ def _measure(study: Study, results: Path, margin: float) -> Result:
         },
         searches={
             arm: {
-                (seed, fold): read_result(models[arm, seed] / f"fold_{fold}" / FILE_NAME)
+                (seed, fold): read_result(path)
                 for seed, fold in product(study.seeds, study.folds)
+                # All folds of a model have the cells that its first one found.
+                if (path := models[arm, seed] / f"fold_{fold}" / FILE_NAME).is_file()
             }
             for arm in searching
         },
@@ -259,11 +262,16 @@ def _markdown(result: Result) -> str:
 def _ratios(searches: Mapping[str, Mapping[Cell, SearchResult]]) -> list[str]:
     """Say how many times cheaper each search was than the full one of the same seed and fold, in wall-clock."""
     full = searches.get(FULL, {})
-    return [
-        f"The {arm} was {', '.join(f'{full[cell].seconds / one.seconds:.1f}' for cell, one in cells.items())} times "
-        "cheaper than the full one (by seed and fold, wall-clock)."
+    times = {
+        arm: [full[cell].seconds / found.seconds for cell, found in cells.items() if cell in full]
         for arm, cells in searches.items()
-        if full and arm != FULL
+        if arm != FULL
+    }
+    return [
+        f"The {arm} was {', '.join(f'{one:.1f}' for one in of_arm)} times cheaper than the full one (by seed and fold, "
+        "wall-clock)."
+        for arm, of_arm in times.items()
+        if of_arm
     ]
 
 

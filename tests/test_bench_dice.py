@@ -244,12 +244,10 @@ class TestTables:
         # One run, but three folds: the scatter of trainings is known, and asked.
         assert row(said, "short search minus full search")[2] == "[+0.00, +0.00]"
         assert row(said, "short search minus full search")[-1] == "yes"
-        assert found["study"]["folds"] == [0, 1, 2] and [one["fold"] for one in found["search"]["short search"]] == [
-            0,
-            1,
-            2,
-        ]
-        assert "The short search was 16.0, 16.0, 16.0 times cheaper" in said
+        assert found["study"]["folds"] == [0, 1, 2]
+        # The other folds have the cells that the first one found.
+        assert [one["fold"] for one in found["search"]["short search"]] == [0]
+        assert "The short search was 16.0 times cheaper" in said
 
         # A fold alone afterwards: nothing is trained again, and only its patients count.
         fake.take_started()
