@@ -22,3 +22,17 @@ def add_run_arguments(parser: argparse.ArgumentParser, jobs: int = 3) -> None:
     parser.add_argument("--jobs", type=int, default=jobs, help="runs at a time (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=1, help="threads of each run (default: %(default)s)")
     parser.add_argument("--device", default="cpu", help="of each run (default: %(default)s)")
+
+
+def add_study_arguments(parser: argparse.ArgumentParser, tag: str, budget: str) -> None:
+    """Declare what a study of several ``bench_dice.py`` shares: seeds, settings, the names of plans and of the record.
+
+    Args:
+        parser: of the study.
+        tag: default part of the plans' names; the record is called after it.
+        budget: what ``--budget`` is over or of, for its help.
+    """
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--budget", nargs="+", default=[], metavar="KEY=VALUE", help=budget)
+    parser.add_argument("--tag", default=tag, help="part of the plans' names; one for each budget")
+    parser.add_argument("--json", default=f"{tag}s.json", help="write the figures to this file, and beside it")

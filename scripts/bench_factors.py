@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import bench_dice
-from bench_arguments import add_data_arguments, add_run_arguments
+from bench_arguments import add_data_arguments, add_run_arguments, add_study_arguments
 from study_variants import copy_plans, few_cases, thinned
 
 from nnunet_iac.atomic import write_json
@@ -89,11 +89,8 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add_data_arguments(parser)
     add_run_arguments(parser)
     parser.add_argument("--conditions", nargs="+", choices=list(CONDITIONS), default=list(CONDITIONS))
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--budget", nargs="+", default=[], metavar="KEY=VALUE", help="of all conditions")
-    parser.add_argument("--tag", default="factor", help="part of the plans' names; one for each budget")
+    add_study_arguments(parser, "factor", "of all conditions")
     parser.add_argument("--read", nargs="+", metavar="FILE", help="only print the table of these records")
-    parser.add_argument("--json", default="factors.json", help="write the figures to this file, and beside it")
     return parser.parse_args(argv)
 
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import bench_dice
-from bench_arguments import add_data_arguments, add_run_arguments
+from bench_arguments import add_data_arguments, add_run_arguments, add_study_arguments
 from dice_study import PRUNED, RANDOM
 
 from nnunet_iac.atomic import write_json
@@ -72,12 +72,9 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add_data_arguments(parser)
     add_run_arguments(parser)
     parser.add_argument("--options", nargs="+", choices=list(OPTIONS), default=list(OPTIONS))
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--budget", nargs="+", default=[], metavar="KEY=VALUE", help=f"over {' '.join(BUDGET)}")
-    parser.add_argument("--tag", default="option", help="part of the plans' names; one for each budget")
+    add_study_arguments(parser, "option", f"over {' '.join(BUDGET)}")
     parser.add_argument("--hosts", metavar="TAG", help="take the trained hosts of an earlier study")
     parser.add_argument("--read", metavar="FILE", help="only print the table of this record")
-    parser.add_argument("--json", default="options.json", help="write the figures to this file, and beside it")
     args = parser.parse_args(argv)
     if not args.read and PLAIN not in args.options:
         parser.error(f"--options: expected {PLAIN} among them, which all are compared with, got {args.options}")

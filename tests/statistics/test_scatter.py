@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import ttest_1samp, ttest_ind
 
+from nnunet_iac.statistics.paired import Interval
 from nnunet_iac.statistics.scatter import fold_interval, run_interval, training_interval
 
 
@@ -17,6 +18,13 @@ def draws(runs: int, patients: int, of_runs: float, seed: int) -> tuple[np.ndarr
     control = both + rng.normal(0, of_runs, (runs, 1)) + rng.normal(size=(runs, patients))
     arm = both + easy + rng.normal(0, of_runs, (runs, 1)) + rng.normal(size=(runs, patients))
     return arm.mean(axis=0) - control.mean(axis=0), control.mean(axis=1), arm.mean(axis=1)
+
+
+def coverages(found: list[Interval], differences: np.ndarray) -> tuple[float, float]:
+    """Return in what share of draws zero is in the interval, and in Student's over patients of `(draws, patients)`."""
+    patients = ttest_1samp(differences, 0, axis=1).confidence_interval(0.95)
+    narrow = (patients.low <= 0) & (patients.high >= 0)
+    return float(np.mean([one.low <= 0 <= one.high for one in found])), float(narrow.mean())
 
 
 def test_with_scatter_of_runs_alone_it_is_the_interval_of_welch() -> None:
@@ -49,11 +57,7 @@ def test_with_runs_that_agree_it_is_the_interval_of_students_t() -> None:
 def test_the_coverage_that_the_docstring_gives(runs: int, of_runs: float, covered: float, over_patients: float) -> None:
     """``pytest -k coverage -s`` prints it; 1,500 draws have a standard error of up to 0.013."""
     drawn = [draws(runs, 20, of_runs, seed) for seed in range(1500)]
-    found = [run_interval(*one) for one in drawn]
-    share = np.mean([interval.low <= 0 <= interval.high for interval in found])
-    differences = np.stack([one[0] for one in drawn])
-    patients = ttest_1samp(differences, 0, axis=1).confidence_interval(0.95)
-    narrow = np.mean((patients.low <= 0) & (patients.high >= 0))
+    share, narrow = coverages([run_interval(*one) for one in drawn], np.stack([one[0] for one in drawn]))
     print(f"{runs} pairs: {share:.3f}, over patients {narrow:.3f}")
     assert share == pytest.approx(covered, abs=0.02)
     assert narrow == pytest.approx(over_patients, abs=0.04)
@@ -108,10 +112,7 @@ def test_the_coverage_of_folds_that_the_docstring_gives(
     rng = np.random.default_rng(0)
     folds = np.repeat(np.arange(len(sizes)), sizes)
     draws = rng.normal(size=(3000, len(folds))) + rng.normal(0, of_trainings, (3000, len(sizes)))[:, folds]
-    found = [fold_interval(one, folds) for one in draws]
-    share = np.mean([interval.low <= 0 <= interval.high for interval in found])
-    patients = ttest_1samp(draws, 0, axis=1).confidence_interval(0.95)
-    narrow = np.mean((patients.low <= 0) & (patients.high >= 0))
+    share, narrow = coverages([fold_interval(one, folds) for one in draws], draws)
     print(f"{sizes}: {share:.3f}, over patients {narrow:.3f}")
     assert share == pytest.approx(covered, abs=0.02)
     assert narrow == pytest.approx(over_patients, abs=0.03)
