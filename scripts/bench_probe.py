@@ -5,7 +5,9 @@
 
 For one data set: trains hosts (``nnUNetTrainerIACHost``, one a seed), goes on from each without and with random cells
 for ``training.epochs`` (``bench_dice.py --host trained --arms identity random``; measured on the fold's validation
-patients), and asks ``nnunet-iac probe`` about the host of the first seed (measured on part of its training patients).
+patients), and asks ``nnunet-iac probe`` about the host of the first seed and fold (measured on part of its training
+patients). Where a fold has few patients, ``-f 0 1 2 3 4`` gives the full trainings all of the data set, and
+``--probe-seeds`` the probe its own trainings, which it needs several of.
 The schedule is the same: cells and host train together, at the same rate; the probe's is shorter. What is finished is
 not repeated. ``--read`` prints the table of several data sets.
 
@@ -48,14 +50,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     folder = Path(args.json).resolve().with_suffix("")
     full, probe = folder.with_name(f"{folder.name}_full.json"), folder.with_name(f"{folder.name}_probe")
     steps = ("--budget", f"host.epochs={args.host_epochs}", f"training.epochs={args.epochs}", *SCHEDULE)
-    words = [*_common(args), "--host", "trained", "--arms", "identity", "random", "--tag", args.tag, *steps]
+    words = [*_common(args, args.folds, args.seeds), "--host", "trained", "--arms", "identity", "random", "--tag", args.tag, *steps]
     words += ["--hosts", args.hosts] if args.hosts else []
     words += ["--patch-size", *map(str, args.patch_size)] if args.patch_size else []
     words += ["--batch-size", str(args.batch_size)] if args.batch_size else []
     if bench_dice.main([*words, "--jobs", str(args.jobs), "--threads", str(args.threads), "--json", str(full)]):
         return 1
     host = f"nnUNetPlans_{args.hosts or args.tag}_seed{args.seeds[0]}"
-    command = ["nnunet-iac", "probe", *_common(args), "-p", host, "-o", str(probe), "-device", args.device]
+    command = ["nnunet-iac", "probe", *_common(args, args.folds[:1], args.probe_seeds or args.seeds), "-p", host, "-o", str(probe)]
+    command += ["-device", args.device]
     if subprocess.run(command, env=bench_environment(args.threads), check=False).returncode:
         return 1
     record = {
@@ -69,9 +72,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_data_arguments(parser)
+    add_data_arguments(parser, several_folds=True)
     add_run_arguments(parser, jobs=2)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--probe-seeds", type=int, nargs="+", help="of the probe (default: those of --seeds)")
     parser.add_argument("--host-epochs", type=int, default=15, help="of 20 steps")
     parser.add_argument("--epochs", type=int, default=10, help="of 20 steps, of the full trainings")
     parser.add_argument("--tag", default="probed", help="part of the plans' names; one for each budget")
@@ -84,9 +88,9 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     return args
 
 
-def _common(args: argparse.Namespace) -> list[str]:
-    words = ["-d", args.dataset, "-c", args.configuration, "-f", str(args.fold)]
-    return [*words, "--seeds", *map(str, args.seeds)]
+def _common(args: argparse.Namespace, folds: Sequence[int], seeds: Sequence[int]) -> list[str]:
+    words = ["-d", args.dataset, "-c", args.configuration, "-f", *map(str, folds)]
+    return [*words, "--seeds", *map(str, seeds)]
 
 
 def markdown(records: Sequence[Mapping[str, Any]]) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from fake_trainings import FakeTrainings, fake_trainings
 from nnunet_folders import Folders
+from prediction_folders import CASES
 
 SCRIPTS = str(Path(__file__).parents[1] / "scripts")
 PROBE = {
@@ -73,6 +74,21 @@ def test_both_are_asked_about_the_same_host_and_the_record_holds_both(bench: Ben
     found = json.loads((tmp_path / "found.json").read_text())
     assert found["probe"] == PROBE and found["full"] == json.loads((tmp_path / "found_full.json").read_text())
     assert found["full"]["study"]["batch_size"] == 4
+
+
+def test_full_trainings_of_all_folds_and_a_probe_of_the_first_with_its_own_seeds(bench: Bench, tmp_path: Path) -> None:
+    module, trainings, probe = bench
+    trainings.cases = {0: CASES[:3], 1: CASES[3:]}
+    words = ["-d", "990", "-f", "0", "1", "--seeds", "3", "--probe-seeds", "5", "6", "--batch-size", "4"]
+
+    assert module.main([*words, "--json", str(tmp_path / "found.json")]) == 0
+
+    assert len(trainings.started) == 6
+    (command,) = probe.commands
+    assert command[command.index("-f") + 1 : command.index("-p")] == ["0", "--seeds", "5", "6"]
+    assert command[command.index("-p") + 1] == "nnUNetPlans_probed_seed3"
+    study = json.loads((tmp_path / "found_full.json").read_text())["study"]
+    assert study["folds"] == [0, 1] and study["seeds"] == [3]
 
 
 def test_a_training_or_a_probe_that_fails_is_status_1_without_a_table(
