@@ -50,15 +50,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     folder = Path(args.json).resolve().with_suffix("")
     full, probe = folder.with_name(f"{folder.name}_full.json"), folder.with_name(f"{folder.name}_probe")
     steps = ("--budget", f"host.epochs={args.host_epochs}", f"training.epochs={args.epochs}", *SCHEDULE)
-    words = [*_common(args, args.folds, args.seeds), "--host", "trained", "--arms", "identity", "random", "--tag", args.tag, *steps]
+    words = [*_common(args, args.folds, args.seeds), "--host", "trained", "--arms", "identity", "random"]
+    words += ["--tag", args.tag, *steps]
     words += ["--hosts", args.hosts] if args.hosts else []
     words += ["--patch-size", *map(str, args.patch_size)] if args.patch_size else []
     words += ["--batch-size", str(args.batch_size)] if args.batch_size else []
     if bench_dice.main([*words, "--jobs", str(args.jobs), "--threads", str(args.threads), "--json", str(full)]):
         return 1
     host = f"nnUNetPlans_{args.hosts or args.tag}_seed{args.seeds[0]}"
-    command = ["nnunet-iac", "probe", *_common(args, args.folds[:1], args.probe_seeds or args.seeds), "-p", host, "-o", str(probe)]
-    command += ["-device", args.device]
+    command = ["nnunet-iac", "probe", *_common(args, args.folds[:1], args.probe_seeds or args.seeds)]
+    command += ["-p", host, "-o", str(probe), "-device", args.device]
     if subprocess.run(command, env=bench_environment(args.threads), check=False).returncode:
         return 1
     record = {

@@ -1,0 +1,159 @@
+"""Which operations do searches choose, seed by seed? Searches only, all of them in one trained host.
+
+    python scripts/bench_operations.py -d 501 -c 2d --host-plans nnUNetPlans_clean_seed0 --seeds 0 1 2 3 \\
+        --variant short search.epochs=10 --variant warm search.epochs=10 search.warmup_epochs=5 --json operations.json
+
+Needs nnU-Net's three folders and a host trained from ``--host-plans`` (``nnUNetTrainerIACHost`` or the stock trainer).
+Every ``--variant NAME KEY=VALUE …`` is an ``nnUNetv2_train -tr nnUNetTrainerIACSearch`` for each seed of the search:
+batches, weights of the cells and the alphas' noise are drawn anew, the host stays. What is finished is not repeated.
+
+The question is whether a search leans to operations without weights (pooling and the skip) more than chance does.
+Chance is a uniform draw from the candidates for each edge: its mean is printed, and by how many of its standard
+deviations the mean over seeds is off. A second figure asks whether the edges of one search choose alike: the variance
+of the number over seeds, divided by what independent edges would have (1 if they choose independently, more if alike).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import re
+import statistics
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bench_arguments import add_run_arguments
+from bench_environment import bench_environment
+from transfer_study import SearchOnly
+
+from nnunet_iac.atomic import write_json
+from nnunet_iac.cells.genotype import OPERATIONS
+from nnunet_iac.nnunet.hosts import find_host, host_candidates, results_folder
+from nnunet_iac.nnunet.plans import preprocessed_folder
+from nnunet_iac.nnunet.study_plans import ensure_derived
+from nnunet_iac.nnunet.training_processes import run_trainings
+from nnunet_iac.reports.result import FILE_NAME, read_result
+
+TRAINER = "nnUNetTrainerIACSearch"
+FREE = frozenset({"skip_connect", "avg_pool_3x3", "max_pool_3x3"})
+"""Operations without weights."""
+
+CHANCE = len(FREE) / (len(OPERATIONS) - 1)
+"""Their share among the candidates; ``none`` is never in found cells."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the searches that are not done, print the table; the status is 1 if one failed."""
+    args = _parse(argv)
+    if args.read:
+        print(markdown(json.loads(Path(args.read).read_text(encoding="utf-8"))))
+        return 0
+    dataset = preprocessed_folder(args.dataset).name
+    # Without one each search would train its own.
+    find_host(host_candidates(results_folder(), dataset, [args.host_plans], args.configuration, args.fold))
+    runs = {(name, seed): _search(args, dataset, name, seed) for name in args.variants for seed in args.seeds}
+    environment = bench_environment(args.threads)
+    if run_trainings(list(runs.values()), gpus=[None] * args.jobs, environment=environment):
+        return 1
+    found = [
+        {"variant": name, "settings": words, "searches": [_found(runs[name, seed].folder) for seed in args.seeds]}
+        for name, words in args.variants.items()
+    ]
+    record = {"dataset": dataset, "configuration": args.configuration, "fold": args.fold, "host": args.host_plans}
+    record |= {"seeds": args.seeds, "variants": found}
+    print("\n" + markdown(record))
+    if args.json:
+        write_json(Path(args.json), record)
+    return 0
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("-d", dest="dataset", help="id or name")
+    parser.add_argument("-c", dest="configuration", default="2d", help="nnU-Net's (default: %(default)s)")
+    parser.add_argument("-f", dest="fold", type=int, default=0, help="nnU-Net's (default: %(default)s)")
+    parser.add_argument("--host-plans", help="that the host was trained from; its sizes and settings hold")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3], help="of the searches")
+    parser.add_argument("--variant", action="append", nargs="+", metavar=("NAME", "KEY=VALUE"), default=[])
+    parser.add_argument("--json", help="write the figures to this file")
+    parser.add_argument("--read", metavar="FILE", help="only print the table of this record")
+    add_run_arguments(parser)
+    args = parser.parse_args(argv)
+    if args.read:
+        return args
+    if not (args.dataset and args.host_plans and args.variant):
+        parser.error("-d, --host-plans, --variant: expected all three, or --read FILE")
+    args.variants = {name: words for name, *words in args.variant}
+    if len(args.variants) < len(args.variant) or not all(re.fullmatch(r"[A-Za-z0-9]+", name) for name in args.variants):
+        parser.error(f"--variant: expected different names of letters and digits, got {[v[0] for v in args.variant]}")
+    return args
+
+
+def _search(args: argparse.Namespace, dataset: str, name: str, seed: int) -> SearchOnly:
+    """Write the plans of a search that are not there yet; return the search."""
+    plans = f"{args.host_plans}_operations_{name}_seed{seed}"
+    settings = [*args.variants[name], f"search.seed={seed}"]
+    ensure_derived(args.dataset, args.host_plans, plans, args.configuration, settings)
+    folder = results_folder() / dataset / f"{TRAINER}__{plans}__{args.configuration}" / f"fold_{args.fold}"
+    what = ["nnUNetv2_train", str(int(dataset[7:10])), args.configuration, str(args.fold), "-tr", TRAINER, "-p", plans]
+    return SearchOnly(f"{name}, seed {seed}", [*what, "--c", "-device", args.device], folder)
+
+
+def _found(folder: Path) -> dict[str, Any]:
+    result = read_result(folder / FILE_NAME)
+    cells = () if result.genotype is None else result.genotype.cells
+    counts = Counter(operation for cell in cells for node in cell for operation, _ in node)
+    cost = {key: getattr(result, key) for key in ("seconds", "epochs", "decided_edges", "edges")}
+    return {**cost, "operations": dict(counts)}
+
+
+def lean(free: Sequence[int], edges: int) -> tuple[float, float]:
+    """Return how far the mean is above chance, in its standard deviations, and how alike edges of a search choose.
+
+    Args:
+        free: edges without weights, of each search.
+        edges: of the cells of a search.
+
+    Raises:
+        ValueError: with fewer than two searches.
+
+    Example:
+        >>> [round(one, 2) for one in lean([8, 8, 0, 0], 8)]
+        [0.82, 10.89]
+        >>> [round(one, 2) for one in lean([4, 3, 3, 4], 8)]
+        [0.1, 0.17]
+    """
+    if len(free) < 2:
+        raise ValueError(f"--seeds: expected at least 2, to know how searches scatter, got {len(free)}")
+    variance = edges * CHANCE * (1 - CHANCE)
+    off = (statistics.mean(free) - edges * CHANCE) / math.sqrt(variance / len(free))
+    return off, statistics.variance(free) / variance
+
+
+def markdown(record: Mapping[str, Any]) -> str:
+    """Return the table."""
+    lines = [
+        "| search | edges without weights by seed | mean | by chance | off, in standard deviations | variance, 1: "
+        "independent edges | edges decided | seconds |",
+        "|" + "---|" * 8,
+    ]
+    for row in record["variants"]:
+        searches = row["searches"]
+        free = [sum(n for name, n in one["operations"].items() if name in FREE) for one in searches]
+        edges = sum(searches[0]["operations"].values())
+        off, alike = lean(free, edges)
+        lines.append(
+            f"| {row['variant']} | {', '.join(map(str, free))} of {edges} | {statistics.mean(free):.1f} | "
+            f"{edges * CHANCE:.1f} | {off:+.1f} | {alike:.1f} | "
+            f"{', '.join(str(one['decided_edges']) for one in searches)} of {searches[0]['edges']} | "
+            f"{', '.join(format(one['seconds'], '.0f') for one in searches)} |"
+        )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
