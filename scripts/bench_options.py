@@ -40,6 +40,7 @@ OPTIONS: Mapping[str, tuple[str, ...]] = {
     "auxiliary skip": ("search.auxiliary_skip=true",),
     "at most two skips": ("search.max_skips=2",),
     "inherit": ("search.inherit=true",),
+    "draw": ("search.select=draw",),
 }
 """What each one sets. Sizes are the papers': 0.3 at the end for SmoothDARTS, 50 for beta-DARTS."""
 

@@ -14,6 +14,9 @@ from torch import nn
 
 from nnunet_iac.cells.genotype import CELL_INPUTS, OPERATIONS, edges_of
 
+START = 1e-3
+"""Standard deviation of the noise that logits start from (PC-DARTS)."""
+
 
 class ArchitectureParameters(nn.Module):
     """Logits of operations (``alpha``) and edges (``beta``) and the mask of operations still in the race.
@@ -23,7 +26,7 @@ class ArchitectureParameters(nn.Module):
     :data:`nnunet_iac.cells.genotype.OPERATIONS`.
 
     Attributes:
-        alpha: ``(G, E, O)``, drawn from ``1e-3 N(0, 1)`` (PC-DARTS).
+        alpha: ``(G, E, O)``, drawn from ``START N(0, 1)``.
         beta: ``(G, E)``, likewise.
         mask: ``(G, E, O)`` booleans, True for an active operation. Change it by :meth:`set_mask` only.
 
@@ -39,8 +42,8 @@ class ArchitectureParameters(nn.Module):
         super().__init__()
         self.nodes = nodes
         edges = len(edges_of(nodes))
-        self.alpha = nn.Parameter(1e-3 * torch.randn(groups, edges, len(OPERATIONS), generator=generator))
-        self.beta = nn.Parameter(1e-3 * torch.randn(groups, edges, generator=generator))
+        self.alpha = nn.Parameter(START * torch.randn(groups, edges, len(OPERATIONS), generator=generator))
+        self.beta = nn.Parameter(START * torch.randn(groups, edges, generator=generator))
         self.register_buffer("mask", torch.ones(groups, edges, len(OPERATIONS), dtype=torch.bool))
         self._in_use: torch.Tensor | None = None
         self._active: list[list[tuple[int, ...]]] = []

@@ -95,8 +95,8 @@ class SearchSettings:
     keep_host: bool = _setting(
         False, _one_of(True, False), "keep the host as a frozen search saw it, for the zoo; costs its size on disk"
     )
-    select: Literal["weights", "removal"] = _setting(
-        "weights", _one_of("weights", "removal"), "what undecided edges and nodes are chosen by (removal: DARTS-PT)"
+    select: Literal["weights", "removal", "draw"] = _setting(
+        "weights", _one_of("weights", "removal", "draw"), "what chooses for undecided edges (removal: DARTS-PT)"
     )
     select_batches: int = _setting(32, _integer(2), "held-out batches on which removals are compared")
     validation_iterations: int = _setting(

@@ -6,11 +6,11 @@ import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from nnunet_iac.search.removal import Selection
 from nnunet_iac.search.smoothing import SMALLEST, Perturbation
 from nnunet_iac.search.stability import StabilityRule, drift_threshold
 
 Mode = Literal["frozen", "joint"]
+Selection = Literal["weights", "removal", "draw"]
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,8 @@ class SearchPlan:
             has come to rest. Our choice.
         easing_epochs: how many epochs.
         select: how the genotype is chosen after the last epoch: by the ``weights`` of operations and edges, or, where
-            these decided nothing, by ``removal``, see :mod:`nnunet_iac.search.removal`. No epoch depends on it.
+            these decided nothing, by ``removal`` (:mod:`nnunet_iac.search.removal`) or by lot (``draw``,
+            :mod:`nnunet_iac.search.drawing`). No epoch depends on it.
         select_batches: batches on which removals are compared.
 
     Raises:

@@ -27,7 +27,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from scipy.special import stdtr
@@ -35,8 +35,6 @@ from scipy.special import stdtr
 from nnunet_iac.cells.discretise import NONE
 from nnunet_iac.cells.genotype import EDGES_PER_NODE, edges_of
 from nnunet_iac.multiple_testing import holm
-
-Selection = Literal["weights", "removal"]
 
 LEVEL = 0.05
 """Probability that chance decides anything at all."""

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from tqdm import tqdm
@@ -21,6 +21,7 @@ from nnunet_iac.cells.mixed import MixedCells
 from nnunet_iac.cells.network import CellUNet
 from nnunet_iac.search import ranks
 from nnunet_iac.search.bilevel import Batch, Loss, Precision
+from nnunet_iac.search.drawing import draw
 from nnunet_iac.search.epoch import run_epoch
 from nnunet_iac.search.plan import SearchPlan
 from nnunet_iac.search.removal import Removal
@@ -28,7 +29,14 @@ from nnunet_iac.search.removal_losses import measure_removals
 from nnunet_iac.search.run import Run, start_run
 from nnunet_iac.search.state import load_state, save_state
 from nnunet_iac.search.trace import EpochRecord, append_record, truncate_records
-from nnunet_iac.search.words import auxiliary_skip_left, ending, epoch_lines, selected_by_removal, summary
+from nnunet_iac.search.words import (
+    auxiliary_skip_left,
+    ending,
+    epoch_lines,
+    selected_by_lot,
+    selected_by_removal,
+    summary,
+)
 
 TRACE = "search.jsonl"
 STATE = "search_state.pt"
@@ -124,7 +132,7 @@ def run_search(
     _run_epochs(run, run_one, files, log)
     if left := auxiliary_skip_left(run, plan):
         log(f"search: WARNING: {left}")
-    if plan.select == "weights":
+    if plan.select != "removal":
         return _result(run, plan, None)
     log(f"search: selects by removal on {plan.select_batches} batches")
     removal = measure_removals(
@@ -231,18 +239,13 @@ def _restore_once(run: Run, error: FloatingPointError, files: _Files, log: Calla
 
 
 def _result(run: Run, plan: SearchPlan, removal: Removal | None) -> SearchResult:
-    architecture = run.cells.architecture
-    probabilities, edge_weights = architecture.probabilities(), architecture.edge_weights()
-    by_weights = int(run.decision.decided.sum())
-    origin: dict[str, Any] = {}
-    if removal is not None:
-        probabilities, edge_weights = removal.weights(probabilities)
-        origin = {"select": "removal", "decided_by_removal": int(removal.decided.sum())}
-    decided, edges = by_weights + origin.get("decided_by_removal", 0), run.decision.decided.numel()
+    selected = _selected(run, plan, removal)
+    decided = int(run.decision.decided.sum()) + selected.origin.get("decided_by_removal", 0)
+    edges = run.decision.decided.numel()
     status: Literal["decided", "undecided"] = "decided" if decided == edges else "undecided"
     genotype = discretise(
-        probabilities,
-        edge_weights,
+        selected.operations,
+        selected.edges,
         nodes=run.cells.nodes,
         width=run.cells.width,
         second_input=run.cells.second_input,
@@ -255,11 +258,34 @@ def _result(run: Run, plan: SearchPlan, removal: Removal | None) -> SearchResult
             "epochs": run.epoch,
             "budget": plan.epochs,
             "pruned": plan.prune,
-            **origin,
+            **selected.origin,
         },
     )
-    message = " ".join(filter(None, [ending(run, plan, edges - decided), auxiliary_skip_left(run, plan)]))
-    seconds = run.seconds
+    said = [ending(run, plan, edges - decided), auxiliary_skip_left(run, plan), selected.words]
+    seconds = run.seconds + (0.0 if removal is None else removal.seconds)
+    return SearchResult(genotype, status, " ".join(filter(None, said)), run.epoch, seconds, decided, edges, removal)
+
+
+class _Selected(NamedTuple):
+    """What the genotype is derived from, ``(G, E, O)`` and ``(G, E)``, and what is to be said of it."""
+
+    operations: torch.Tensor
+    edges: torch.Tensor
+    origin: dict[str, Any]
+    words: str
+
+
+def _selected(run: Run, plan: SearchPlan, removal: Removal | None) -> _Selected:
+    architecture = run.cells.architecture
+    probabilities, edges = architecture.probabilities(), architecture.edge_weights()
     if removal is not None:
-        message, seconds = f"{message} {selected_by_removal(removal)}", seconds + removal.seconds
-    return SearchResult(genotype, status, message, run.epoch, seconds, decided, edges, removal)
+        origin = {"select": "removal", "decided_by_removal": int(removal.decided.sum())}
+        return _Selected(*removal.weights(probabilities), origin, selected_by_removal(removal))
+    if plan.select == "weights":
+        return _Selected(probabilities, edges, {}, "")
+    # The first rank's, as for the decision to prune: no rounding error may make ranks draw differently.
+    probabilities, edges = ranks.same(probabilities.detach()), ranks.same(edges.detach())
+    variation, decided = ranks.gather(run.variation)[0], run.decision.decided
+    drawing = draw(probabilities, architecture.mask, variation, decided, seed=plan.seed)
+    origin = {"select": "draw", "drawn_edges": drawing.drawn}
+    return _Selected(drawing.weights.to(edges), edges, origin, selected_by_lot(drawing))

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from nnunet_iac.cells.genotype import OPERATIONS, edges_of
-from nnunet_iac.search.plan import SearchPlan
+from nnunet_iac.search.drawing import Drawing
+from nnunet_iac.search.plan import SearchPlan, Selection
 from nnunet_iac.search.removal import Removal
 from nnunet_iac.search.run import Run
 from nnunet_iac.search.trace import EpochRecord
+
+CHOSEN: Mapping[Selection, str] = {
+    "weights": "the argmax of the weights",
+    "removal": "the best by removal",
+    "draw": "drawn by lot",
+}
+"""What the genotype of an undecided search is."""
 
 
 def epoch_lines(run: Run, record: EpochRecord, epochs: int) -> list[str]:
@@ -31,7 +41,7 @@ def ending(run: Run, plan: SearchPlan, undecided: int) -> str:
     if undecided == 0:
         return f"All {edges} edges were decided after {run.epoch} of {plan.epochs} epochs."
     why = f" (no progress in the last {plan.rule.plateau})" if run.decision.stop else ""
-    best = "the argmax of the weights" if plan.select == "weights" else "the best by removal"
+    best = CHOSEN[plan.select]
     return (
         f"The search ended undecided: {undecided} of {edges} edges had no operation clearly ahead after "
         f"{run.epoch} of {plan.epochs} epochs{why}. The genotype is {best}, not a finding: "
@@ -59,4 +69,16 @@ def selected_by_removal(removal: Removal) -> str:
         f"their weights had not decided ({int(removal.decided.sum())} decided by removal) and the inputs of {nodes} "
         f"nodes ({int(removal.decided_inputs.sum())} decided). Without one operation the loss of {removal.loss:.4f} "
         f"rose by {removal.largest:.1e} at most."
+    )
+
+
+def selected_by_lot(drawing: Drawing) -> str:
+    """Return in words among how many operations edges were drawn; nothing if no edge was."""
+    among = drawing.candidates[drawing.candidates > 1]
+    if not drawing.drawn:
+        return ""
+    fewest, most = int(among.min()), int(among.max())
+    return (
+        f"The operations of {drawing.drawn} edges were drawn, each among the {fewest} to {most} whose distance to the "
+        "first is within what chance gives; node inputs are those of the largest edge weights."
     )

@@ -32,7 +32,9 @@ PLANS = {
         select="removal",
         select_batches=2,
     ),
-    "adversarial": SearchPlan(epochs=4, iterations=2, warmup_epochs=1, perturbation="adversarial"),
+    "adversarial, selection by lot": SearchPlan(
+        epochs=4, iterations=2, warmup_epochs=1, perturbation="adversarial", select="draw"
+    ),
 }
 """Without a signal: nothing is pruned."""
 PRUNING = SearchPlan(epochs=25, iterations=6, warmup_epochs=1, drift=0.4, tau=0.1, patience=1)

@@ -310,7 +310,7 @@ class TestSearches:
     @pytest.mark.parametrize(
         ("changes", "message"),
         [
-            ({"select": "chance"}, r"select: expected one of \('weights', 'removal'\), got 'chance'"),
+            ({"select": "chance"}, r"select: expected one of \('weights', 'removal', 'draw'\), got 'chance'"),
             ({"select_batches": 1}, "select_batches: expected at least 2, to know their spread, got 1"),
         ],
     )

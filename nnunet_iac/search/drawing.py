@@ -1,0 +1,79 @@
+"""Operations of undecided edges drawn by lot, because the largest weight of an undecided edge is not a neutral choice.
+
+A search without enough steps ends with leads that chance explains. Their argmax is no finding, and it is no fair draw
+either: the logits of an operation on different edges move together, so the edges of one search choose alike (all
+pooling, or all convolutions), where cells drawn at random have some of each. Measured by
+``scripts/bench_operations.py``; what it costs in Dice is in the README. So, for an edge that its weights did not
+decide::
+
+    candidates(e) = {o active, o != none : ln(p_best / p_o) = 0 or < chance_gap(e, o)}
+    the edge keeps one of them, each with the same probability
+
+``chance_gap`` is that of :mod:`nnunet_iac.search.stability`, ``best`` the edge's most probable operation but `none`.
+
+Decided edges keep their first operation. A node's two inputs are those of the largest edge weights, as without a draw:
+there is no test of these. Source: our choice; the papers take the argmax whether it means something or not.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from nnunet_iac.cells.architecture import START
+from nnunet_iac.cells.discretise import NONE
+from nnunet_iac.search.stability import chance_gap
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """What was drawn; axes ``G`` groups, ``E`` edges, ``O`` operations.
+
+    Attributes:
+        weights: for :func:`~nnunet_iac.cells.discretise.discretise`, ``(G, E, O)``: ``1 / (1 + place)`` in the order
+            in which an edge's candidates were drawn, so that `search.max_skips` finds a next one; on a decided edge
+            ``p / max p`` without `none`.
+        candidates: among how many an edge's operation was drawn, ``(G, E)``; 1 on a decided edge.
+    """
+
+    weights: torch.Tensor
+    candidates: torch.Tensor
+
+    @property
+    def drawn(self) -> int:
+        """How many edges the lot chose for."""
+        return int((self.candidates > 1).sum())
+
+
+def draw(
+    probabilities: torch.Tensor, mask: torch.Tensor, variation: torch.Tensor, decided: torch.Tensor, *, seed: int
+) -> Drawing:
+    """Draw an operation for every undecided edge; pure, and the same on every machine.
+
+    Args:
+        probabilities: of the search, ``(G, E, O)``, 0 where pruned.
+        mask: active operations, ``(G, E, O)``.
+        variation: sum of each logit's squared steps, ``(G, E, O)``; the noise that it started from is added.
+        decided: edges that keep their first operation, ``(G, E)``.
+        seed: of the draw.
+
+    Example:
+        >>> p, everything = torch.full((1, 2, 8), 1 / 8), torch.ones(1, 2, 8, dtype=torch.bool)
+        >>> found = draw(p, everything, torch.ones(1, 2, 8), torch.tensor([[True, False]]), seed=0)
+        >>> found.candidates.tolist(), found.drawn
+        ([[1, 7]], 1)
+    """
+    p, mask, decided = (tensor.detach().cpu() for tensor in (probabilities, mask, decided))
+    p = p.double().masked_fill(~mask, 0.0)
+    p[..., NONE] = 0.0
+    best = p.amax(-1, keepdim=True)
+    lead = (best / p.clamp(min=torch.finfo(p.dtype).tiny)).log()
+    walked = variation.double().cpu() + START**2  # where the logits started is chance too
+    candidates = (p > 0) & ((lead == 0) | (lead < chance_gap(walked, p)))
+    lots = torch.rand(p.shape, generator=torch.Generator().manual_seed(seed), dtype=p.dtype)
+    lots = lots.masked_fill(~candidates, -1.0)
+    place = (lots.unsqueeze(-2) > lots.unsqueeze(-1)).sum(-1)
+    drawn = (1.0 / (1 + place)).masked_fill(~candidates, 0.0)
+    weights = torch.where(decided.unsqueeze(-1), p / best, drawn.to(p))
+    return Drawing(weights, torch.where(decided, 1, candidates.sum(-1)))
