@@ -8,6 +8,8 @@ cells. ``base`` is the budget of that script; each other condition changes one t
 cells are random ones, because searched cells were never seen to be better (README), and because a factor that matters
 only with the right cells could not be used by anybody.
 
+Conditions that change the cells alone have the trainings without cells of ``base``, which is then run as well.
+
 What is finished is not repeated, so seeds can be added later. A study of ``bench_dice.py`` with the same ``--tag`` and
 budget is the condition ``base``. With k conditions, one in twenty intervals misses its truth by chance: a single
 condition that stands out is a reason to measure it again with other seeds, not a finding.
@@ -19,17 +21,20 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import bench_dice
 from bench_arguments import add_data_arguments, add_run_arguments, add_study_arguments
+from dice_study import CONTROL, RANDOM
 from study_variants import copy_plans, few_cases, thinned
 
 from nnunet_iac.atomic import write_json
 from nnunet_iac.nnunet.plans import plans_path, preprocessed_folder, read_plans
 from nnunet_iac.nnunet.study_plans import ensure_plans
+from nnunet_iac.statistics.paired import compare_with_control
+from nnunet_iac.statistics.scatter import run_interval
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,11 @@ class Condition:
     thin: int = 1
     patients: int | None = None
 
+    @property
+    def is_of_cells(self) -> bool:
+        """Whether a training without cells is that of the base."""
+        return bool(self.budget) and all(word.startswith("cell.") for word in self.budget)
+
 
 BASE = "base"
 CONDITIONS: Mapping[str, Condition] = {
@@ -57,6 +67,8 @@ CONDITIONS: Mapping[str, Condition] = {
     "few": Condition("12 patients to train on", patients=12),
     "encoder": Condition("second input of a cell: the encoder's, not the decoder's", ("cell.second_input=encoder",)),
     "wide": Condition("cells as wide as the skip, not half", ("cell.width=1",)),
+    "from1": Condition("no cell at full resolution", ("cell.first_level=1",)),
+    "from2": Condition("no cell at the two highest resolutions", ("cell.first_level=2",)),
     "plain": Condition("no augmentation", ("training.augment=false",)),
 }
 
@@ -68,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(markdown([json.loads(Path(path).read_text(encoding="utf-8")) for path in args.read]))
         return 0
     folder = Path(args.json).resolve().with_suffix("")
-    rows = []
+    rows, found = [], {}
     for name in args.conditions:
         record = folder.with_name(f"{folder.name}_{name}.json")
         try:
@@ -78,7 +90,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 2
         if status := bench_dice.main([*words, "--json", str(record)]):
             return status
-        rows.append(_row(args, name, json.loads(record.read_text(encoding="utf-8"))))
+        found[name] = json.loads(record.read_text(encoding="utf-8"))
+        rows.append(_row(args, name, found[name], found[BASE if CONDITIONS[name].is_of_cells else name]))
         write_json(Path(args.json), {"rows": rows})
     print("\n" + markdown([{"rows": rows}]))
     return 0
@@ -91,7 +104,10 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--conditions", nargs="+", choices=list(CONDITIONS), default=list(CONDITIONS))
     add_study_arguments(parser, "factor", "of all conditions")
     parser.add_argument("--read", nargs="+", metavar="FILE", help="only print the table of these records")
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if any(CONDITIONS[name].is_of_cells for name in args.conditions):
+        args.conditions = [BASE, *(name for name in args.conditions if name != BASE)]
+    return args
 
 
 def _words(args: argparse.Namespace, name: str, condition: Condition) -> list[str]:
@@ -106,7 +122,8 @@ def _words(args: argparse.Namespace, name: str, condition: Condition) -> list[st
         ensure_plans(folder, [thin], args.configuration)
         plans = thin["plans_name"]
     words = ["-d", str(int(folder.name[7:10])), "-c", args.configuration, "-f", str(fold), "-p", plans]
-    words += ["--host", "scratch", "--arms", "identity", "random", "--seeds", *map(str, args.seeds)]
+    arms = [RANDOM] if condition.is_of_cells else [CONTROL, RANDOM]
+    words += ["--host", "scratch", "--arms", *arms, "--seeds", *map(str, args.seeds)]
     words += ["--tag", args.tag if name == BASE else f"{args.tag}_{name}"]
     words += ["--jobs", str(args.jobs), "--threads", str(args.threads), "--device", args.device]
     if budget := [*args.budget, *condition.budget]:
@@ -118,18 +135,22 @@ def _words(args: argparse.Namespace, name: str, condition: Condition) -> list[st
     return words
 
 
-def _row(args: argparse.Namespace, name: str, found: Mapping[str, Any]) -> dict[str, Any]:
-    against, dice = found["against_control"]["random"], found["dice_by_seed"]
+def _row(args: argparse.Namespace, name: str, found: Mapping[str, Any], control: Mapping[str, Any]) -> dict[str, Any]:
+    """Compare a condition's cells with the trainings without cells of ``control``, a record of the same patients."""
+    dice, without = found["dice"][RANDOM], control["dice"][CONTROL]
+    runs, runs_without = found["dice_by_seed"][RANDOM], control["dice_by_seed"][CONTROL]
+    (result,) = compare_with_control(without, [dice], margin=bench_dice.MARGIN, higher_is_better=True)
+    of_runs = run_interval([a - b for a, b in zip(dice, without, strict=True)], runs_without, runs)
     return {
         "dataset": preprocessed_folder(args.dataset).name,
         "configuration": args.configuration,
         "condition": name,
         "patients": len(found["patients"]),
-        "identity": dice["identity"],
-        "random": dice["random"],
-        "difference": against["difference"],
-        "interval": against["interval"],
-        "of_runs": against["of_runs"],
+        "identity": runs_without,
+        "random": runs,
+        "difference": result.difference,
+        "interval": asdict(result)["interval"],
+        "of_runs": None if of_runs is None else asdict(of_runs),
     }
 
 

@@ -3,9 +3,9 @@
     python scripts/bench_overhead.py --threads 1 --json overhead.json
 
 Cells are drawn at random (``--seeds`` of them: what a cell costs depends on its operations); ``heaviest`` has the
-dearest operation on every edge. Both sides run by turns in one process on the same images and are compared by the
-medians; ``--clock cpu`` is for a machine that others use as well. Goal: at most 1.25 times the time of a training step
-and 1.15 times that of a prediction.
+dearest operation on every edge; ``from level 1`` has no cell at full resolution. Both sides run by turns in one process
+on the same images and are compared by the medians; ``--clock cpu`` is for a machine that others use as well. Goal: at
+most 1.25 times the time of a training step and 1.15 times that of a prediction.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -27,6 +28,8 @@ from nnunet_iac.cells.genotype import Genotype
 from nnunet_iac.cells.network import CellUNet
 
 HEAVIEST = "sep_conv_5x5"
+DEEPER = (1, 2)
+"""First levels with cells, besides the full resolution; see `cell.first_level`."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -78,7 +81,13 @@ def _networks(seeds: int) -> dict[str, Callable[[Case], CellUNet]]:
 def _genotypes(seeds: int) -> dict[str, Genotype]:
     heavy = Genotype.random(seed=0).to_dict()
     heavy["cells"] = [[[[HEAVIEST, source] for _, source in node] for node in cell] for cell in heavy["cells"]]
-    return {**{f"random {s}": Genotype.random(seed=s) for s in range(seeds)}, "heaviest": Genotype.from_dict(heavy)}
+    found = {**{f"random {s}": Genotype.random(seed=s) for s in range(seeds)}, "heaviest": Genotype.from_dict(heavy)}
+    deeper = {
+        f"{name}, from level {level}": replace(genotype, first_level=level)
+        for level in DEEPER
+        for name, genotype in found.items()
+    }
+    return {**found, **deeper}
 
 
 def _row(case: Case, name: str, implanted: CellUNet, device: torch.device, args: argparse.Namespace) -> dict[str, Any]:

@@ -37,7 +37,8 @@ class TestConditions:
         module, fake = bench
         file = tmp_path / "f.json"
         assert module.main([*WORDS, "--conditions", "base", "thin", "encoder", "--json", str(file)]) == 0
-        assert len(fake.started) == 3 * 2 * 2  # conditions, arms, seeds
+        # Two conditions of two arms and two seeds; one that changes the cells alone has the control of the base.
+        assert len(fake.started) == 2 * 2 * 2 + 2
         base, thin, encoder = (
             configuration_of(read_plans(preprocessed(planned) / f"nnUNetPlans{name}_seed0.json"), "2d")
             for name in ("_factor", "_thin4_factor_thin", "_factor_encoder")
@@ -61,7 +62,24 @@ class TestConditions:
         assert module.main([*words, "--seeds", "0", "1"]) == 0
         fake.take_started()
         assert module.main([*words, "--seeds", "0", "1", "2"]) == 0
-        assert sorted(fake.take_started()) == ["identity, seed 2", "random, seed 2"]
+        assert sorted(fake.take_started()) == ["identity, seed 2", "random, seed 2", "random, seed 2"]
+
+    def test_a_condition_of_cells_is_compared_with_the_trainings_without_cells_of_the_base(
+        self, bench: Bench, tmp_path: Path
+    ) -> None:
+        module, fake = bench
+        file = tmp_path / "f.json"
+        fake.shift = lambda arm, seed: {"identity": 3, "random": 1}[arm]
+        assert module.main([*WORDS, "--conditions", "from1", "--json", str(file)]) == 0
+        base, deeper = json.loads(file.read_text())["rows"]
+        assert [row["condition"] for row in (base, deeper)] == ["base", "from1"]
+        same = ("identity", "random", "difference", "interval", "of_runs")
+        assert {key: base[key] for key in same} == {key: deeper[key] for key in same}
+        assert base["difference"] > 0
+        # The numbers are those of bench_dice.
+        record = json.loads((tmp_path / "f_base.json").read_text())["against_control"]["random"]
+        assert base["difference"] == record["difference"] and base["interval"] == record["interval"]
+        assert base["of_runs"] == record["of_runs"]
 
     def test_another_budget_under_the_same_tag_is_refused(
         self, bench: Bench, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -13,9 +13,14 @@ import pytest
 import torch
 
 SCRIPTS = str(Path(__file__).parents[1] / "scripts")
-TINY = ("tiny", (16, 16), (8, 16, 32), 2, 2)
+TINY = ("tiny", (16, 16), (8, 16, 16, 32), 2, 2)
 """Name, patch, channels, batch and batch of a GPU."""
-NETWORKS = ["random 0", "heaviest", "attention gates", "dense skips"]
+CELLS = ["random 0", "heaviest"]
+NETWORKS = [
+    *CELLS,
+    *(f"{cells}, from level {level}" for level in (1, 2) for cells in CELLS),
+    *("attention gates", "dense skips"),
+]
 
 
 @pytest.fixture

@@ -82,6 +82,14 @@ class SkipCell(nn.Module):
         return skip + self.projection(torch.cat(self.body(states, *weights), dim=1))
 
 
+class HostSkip(nn.Module):
+    """The place of a cell in a skip connection that has none: the skip, bit for bit, and no parameter."""
+
+    def forward(self, skip: torch.Tensor, decoder_signal: torch.Tensor, *weights: torch.Tensor) -> torch.Tensor:
+        """Return the skip, ``(B, C, *spatial)``; the arguments are those of :class:`SkipCell`."""
+        return skip
+
+
 class DiscreteBody(nn.Module):
     """The graph of a found cell at full channels: a node is the plain sum of its edges (DARTS).
 
@@ -112,7 +120,8 @@ class DiscreteBody(nn.Module):
 class DiscreteCells(nn.Module):
     """The cells of a found genotype, one module for each skip connection (level 0 is full resolution).
 
-    A genotype shared over levels shares the graph, not the weights: levels differ in channels.
+    A genotype shared over levels shares the graph, not the weights: levels differ in channels. Levels above the
+    genotype's ``first_level`` hold a :class:`HostSkip`.
 
     Raises:
         ValueError: if the genotype does not fit the number of levels.
@@ -123,7 +132,9 @@ class DiscreteCells(nn.Module):
         genotype.check_levels(len(stages))
         self.genotype = genotype
         self.levels = nn.ModuleList(
-            SkipCell(
+            HostSkip()
+            if level < genotype.first_level
+            else SkipCell(
                 stage,
                 DiscreteBody(genotype.cell(level), node_channels(stage.channels, genotype.width), stage),
                 nodes=genotype.nodes,

@@ -19,6 +19,7 @@ def discretise(
     nodes: int,
     width: float,
     second_input: SecondInput,
+    first_level: int = 0,
     max_skips: int | None = None,
     origin: Mapping[str, Any] | None = None,
 ) -> Genotype:
@@ -34,6 +35,7 @@ def discretise(
         nodes: nodes of a cell.
         width: recorded in the genotype.
         second_input: recorded in the genotype.
+        first_level: recorded in the genotype.
         max_skips: largest number of ``skip_connect`` in a cell. As in P-DARTS, the weakest skip of a cell that has
             more loses its weight and the cell is derived again; one that nothing could replace stays.
         origin: recorded in the genotype.
@@ -45,7 +47,7 @@ def discretise(
     """
     weights = (probabilities * edge_weights.unsqueeze(-1)).detach().double().cpu()
     cells = tuple(_cell(_with_few_skips(group, nodes, max_skips), nodes) for group in weights)
-    return Genotype("searched", nodes, second_input, width, cells, dict(origin or {}))
+    return Genotype("searched", nodes, second_input, width, cells, dict(origin or {}), first_level)
 
 
 def top_edges(weights: torch.Tensor, nodes: int) -> list[list[int]]:

@@ -52,6 +52,26 @@ def edges_of(nodes: int) -> tuple[tuple[int, int], ...]:
     return tuple((node, j) for node in range(nodes) for j in range(node + CELL_INPUTS))
 
 
+def check_first_level(first_level: int, levels: int) -> None:
+    """Check that a network with this many skip connections has one left for a cell.
+
+    Raises:
+        ValueError: if it has none.
+
+    Example:
+        >>> check_first_level(1, 2)
+        >>> check_first_level(2, 2)
+        Traceback (most recent call last):
+            ...
+        ValueError: first_level: expected at most 1, since the plan has 2 skip connections, got 2; set cell.first_level
+    """
+    if first_level >= levels:
+        raise ValueError(
+            f"first_level: expected at most {levels - 1}, since the plan has {levels} skip connections, got "
+            f"{first_level}; set cell.first_level"
+        )
+
+
 @dataclass(frozen=True)
 class Genotype:
     """What the cells of a network are.
@@ -62,8 +82,10 @@ class Genotype:
         second_input: ``decoder`` (the decoder's up-sampled signal of the level) or ``encoder`` (the skip itself).
         width: channels of a node as a fraction of the level's channels (see
             :func:`nnunet_iac.cells.cell.node_channels`).
-        cells: no cell (identity), one cell shared by all levels, or one for each level, the first at full resolution.
+        cells: no cell (identity), one cell shared by all levels, or one for each level, highest resolution first.
         origin: free provenance (seed, status, epochs of the search); never read by the network.
+        first_level: highest resolution with a cell, 0 the full one; skips above it stay the host's. Most of a cell's
+            time goes to the full resolution (``scripts/bench_overhead.py``). Our choice; the papers have all levels.
 
     Raises:
         ValueError: if a field is out of range; all faults are named together.
@@ -80,6 +102,7 @@ class Genotype:
     width: float = 0.5
     cells: tuple[Cell, ...] = ()
     origin: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    first_level: int = 0
 
     def __post_init__(self) -> None:
         problems = [*_field_problems(self), *(p for i, c in enumerate(self.cells) for p in _cell_problems(self, i, c))]
@@ -92,19 +115,28 @@ class Genotype:
         return not self.cells
 
     def cell(self, level: int) -> Cell:
-        """Return the cell of one level (the shared one where there is only one)."""
-        return self.cells[0] if len(self.cells) == 1 else self.cells[level]
+        """Return the cell of one level from ``first_level`` on (the shared one where there is only one).
+
+        Raises:
+            IndexError: if that level has none.
+        """
+        if level < self.first_level:
+            raise IndexError(f"level: expected at least {self.first_level}, the first with a cell, got {level}")
+        return self.cells[0] if len(self.cells) == 1 else self.cells[level - self.first_level]
 
     def check_levels(self, levels: int) -> None:
         """Check that the genotype fits a network with this many skip connections.
 
         Raises:
-            ValueError: if it holds one cell for each level and their number differs.
+            ValueError: if none is left for a cell, or it holds one cell for each level and their number differs.
         """
-        if len(self.cells) not in (0, 1, levels):
+        check_first_level(self.first_level, levels)
+        with_cells = levels - self.first_level
+        if len(self.cells) not in (0, 1, with_cells):
             raise ValueError(
-                f"genotype.cells: expected 0 (identity), 1 (shared) or {levels} cells, one for each skip connection of "
-                f"this plan, got {len(self.cells)}; search again for this plan or use a shared genotype"
+                f"genotype.cells: expected 0 (identity), 1 (shared) or {with_cells} cells, one for each skip "
+                f"connection of this plan from level {self.first_level} on, got {len(self.cells)}; search again for "
+                "this plan or use a shared genotype"
             )
 
     def to_dict(self) -> dict[str, Any]:
@@ -116,6 +148,8 @@ class Genotype:
             "second_input": self.second_input,
             "width": self.width,
             "cells": [[[list(edge) for edge in node] for node in cell] for cell in self.cells],
+            # Left out at full resolution, so that what earlier versions wrote and read stays as it is.
+            **({"first_level": self.first_level} if self.first_level else {}),
             "origin": dict(self.origin),
         }
 
@@ -134,7 +168,7 @@ class Genotype:
                 "it was written by another version of nnunet-iac: install that version, or search again"
             )
         known = {"schema", "kind", "nodes", "second_input", "width", "cells", "origin"}
-        if wrong := sorted((set(record) ^ known) - {"origin"}):
+        if wrong := sorted((set(record) ^ known) - {"origin", "first_level"}):
             raise ValueError(f"genotype: expected the keys {sorted(known)}, missing or unknown: {wrong}")
         try:
             cells = tuple(
@@ -152,6 +186,7 @@ class Genotype:
             second_input=record["second_input"],
             width=record["width"],
             cells=cells,
+            first_level=record.get("first_level", 0),
             origin=dict(origin),
         )
 
@@ -162,7 +197,14 @@ class Genotype:
 
     @classmethod
     def random(
-        cls, *, seed: int, nodes: int = 4, second_input: SecondInput = "decoder", width: float = 0.5, count: int = 1
+        cls,
+        *,
+        seed: int,
+        nodes: int = 4,
+        second_input: SecondInput = "decoder",
+        width: float = 0.5,
+        count: int = 1,
+        first_level: int = 0,
     ) -> Genotype:
         """Draw a control uniformly: two distinct inputs for each node and any operation but ``none``.
 
@@ -172,7 +214,7 @@ class Genotype:
         """
         generator = random.Random(seed)
         cells = tuple(_random_cell(generator, nodes) for _ in range(count))
-        return cls("random", nodes, second_input, width, cells, {"seed": seed})
+        return cls("random", nodes, second_input, width, cells, {"seed": seed}, first_level)
 
 
 def _random_cell(generator: random.Random, nodes: int) -> Cell:
@@ -197,6 +239,10 @@ def _field_problems(genotype: Genotype) -> list[str]:
         problems.append(f"second_input: expected one of {get_args(SecondInput)}, got {genotype.second_input!r}")
     if isinstance(genotype.width, bool) or not isinstance(genotype.width, (int, float)) or not 0 < genotype.width <= 1:
         problems.append(f"width: expected a number in (0, 1], got {genotype.width!r}")
+    if not _is_integer(genotype.first_level) or not 0 <= genotype.first_level <= 16:
+        problems.append(f"first_level: expected an integer from 0 to 16, got {genotype.first_level!r}")
+    if genotype.kind == "identity" and genotype.first_level:
+        problems.append(f"first_level: expected 0 for kind 'identity', got {genotype.first_level!r}")
     if genotype.kind != "identity" and not genotype.cells:
         problems.append(f"cells: expected at least one cell for kind {genotype.kind!r}, got none")
     if genotype.kind == "identity" and genotype.cells:

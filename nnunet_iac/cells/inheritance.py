@@ -30,17 +30,19 @@ def inherit(cells: DiscreteCells, searched: MixedCells) -> None:
     Raises:
         ValueError: if levels or nodes differ.
     """
-    if len(cells.levels) != len(searched.levels) or cells.genotype.nodes != searched.nodes:
+    genotype = cells.genotype
+    expected = (len(cells.levels), genotype.first_level, genotype.nodes)
+    if (got := (len(searched.levels), searched.first_level, searched.nodes)) != expected:
         raise ValueError(
-            f"searched: expected {len(cells.levels)} levels and {cells.genotype.nodes} nodes, got "
-            f"{len(searched.levels)} and {searched.nodes}; inherit from the search that found this genotype"
+            f"searched: expected {expected[0]} levels, cells from level {expected[1]} on and {expected[2]} nodes, got "
+            f"{got[0]}, {got[1]} and {got[2]}; inherit from the search that found this genotype"
         )
     edges = {edge: index for index, edge in enumerate(edges_of(searched.nodes))}
-    pairs: Any = zip(cells.levels, searched.levels, strict=True)
-    for level, (found, mixed) in enumerate(pairs):
+    pairs: Any = list(zip(cells.levels, searched.levels, strict=True))
+    for level, (found, mixed) in list(enumerate(pairs))[genotype.first_level :]:
         for new, old in zip(found.inputs, mixed.inputs, strict=True):
             _copy_parameters(new, old)
-        for node, chosen in enumerate(cells.genotype.cell(level)):
+        for node, chosen in enumerate(genotype.cell(level)):
             for position, (operation, source) in enumerate(chosen):
                 trained = mixed.body.edges[edges[node, source]].operations[OPERATIONS.index(operation)]
                 _widen(found.body.nodes[node][position], trained)

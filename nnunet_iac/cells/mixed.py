@@ -14,9 +14,9 @@ import torch
 from torch import nn
 
 from nnunet_iac.cells.architecture import ArchitectureParameters
-from nnunet_iac.cells.cell import CHANNEL_MULTIPLE, SkipCell, node_channels
+from nnunet_iac.cells.cell import CHANNEL_MULTIPLE, HostSkip, SkipCell, node_channels
 from nnunet_iac.cells.discretise import SKIP
-from nnunet_iac.cells.genotype import CELL_INPUTS, OPERATIONS, SecondInput, edges_of
+from nnunet_iac.cells.genotype import CELL_INPUTS, OPERATIONS, SecondInput, check_first_level, edges_of
 from nnunet_iac.cells.operations import Stage
 from nnunet_iac.cells.outgoing import EdgeOperations, mix_outgoing
 
@@ -125,13 +125,14 @@ class MixedCells(nn.Module):
         width: see :func:`nnunet_iac.cells.cell.node_channels`.
         second_input: see :class:`nnunet_iac.cells.cell.SkipCell`.
         shared: one set of architecture parameters for all levels, or one for each.
+        first_level: highest resolution with a cell; see :class:`nnunet_iac.cells.genotype.Genotype`.
         generator: random numbers for the initial logits.
 
     Attributes:
         auxiliary_skip: ``b`` in ``b * x``, which is added to every edge's mixture, outside of its softmax (DARTS-).
 
     Raises:
-        ValueError: if ``partial`` is not one of 1, 2, 4, 8.
+        ValueError: if ``partial`` is not one of 1, 2, 4, 8, or no level is left for a cell.
     """
 
     def __init__(
@@ -143,21 +144,26 @@ class MixedCells(nn.Module):
         width: float = 0.5,
         second_input: SecondInput = "decoder",
         shared: bool = True,
+        first_level: int = 0,
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
+        check_first_level(first_level, len(stages))
         if partial < 1 or CHANNEL_MULTIPLE % partial:
             raise ValueError(f"partial: expected 1, 2, 4 or 8 partial channels, got {partial}")
         self.shared = shared
         self.nodes = nodes
         self.width = width
         self.second_input: SecondInput = second_input
+        self.first_level = first_level
         self.auxiliary_skip = 0.0
         self.architecture = ArchitectureParameters(
-            groups=1 if shared else len(stages), nodes=nodes, generator=generator
+            groups=1 if shared else len(stages) - first_level, nodes=nodes, generator=generator
         )
         self.levels = nn.ModuleList(
-            SkipCell(
+            HostSkip()
+            if level < first_level
+            else SkipCell(
                 stage,
                 MixedBody(nodes, node_channels(stage.channels, width), partial, stage),
                 nodes=nodes,
@@ -165,12 +171,14 @@ class MixedCells(nn.Module):
                 second_input=second_input,
                 affine=False,
             )
-            for stage in stages
+            for level, stage in enumerate(stages)
         )
 
     def forward(self, level: int, skip: torch.Tensor, decoder_signal: torch.Tensor) -> torch.Tensor:
         """Return the new skip of one level; all tensors ``(B, C, *spatial)``."""
-        group = 0 if self.shared else level
+        if level < self.first_level:
+            return skip
+        group = 0 if self.shared else level - self.first_level
         active = [self.architecture.active(group, e) for e in range(len(edges_of(self.nodes)))]
         probabilities = self.architecture.probabilities()[group]
         if self.auxiliary_skip:

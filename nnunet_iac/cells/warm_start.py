@@ -63,15 +63,16 @@ def start_architecture(cells: MixedCells, source: Mapping[str, torch.Tensor], te
         )
     if not bool(torch.isfinite(alpha).all() and torch.isfinite(beta).all()):
         raise ValueError("source: expected finite logits, got NaN or Inf; take another source")
+    ahead = cells.first_level - _first_level(source)
     for logits, found in ((own.alpha, revived(alpha, mask)), (own.beta, beta)):
-        matched = match_levels(found, len(logits), shared=cells.shared)
+        matched = match_levels(found, len(logits), shared=cells.shared, ahead=ahead)
         logits.copy_(softened(matched.to(logits), logits, temperature))
     steps = source.get(VARIATION)
     if steps is None:
         steps = (alpha - alpha.mean(-1, keepdim=True)).square()
     elif steps.shape != alpha.shape:
         raise ValueError(f"source: expected squared steps of shape {tuple(alpha.shape)}, got {tuple(steps.shape)}")
-    return match_levels(steps.double().cpu(), len(own.alpha), shared=cells.shared) / temperature**2
+    return match_levels(steps.double().cpu(), len(own.alpha), shared=cells.shared, ahead=ahead) / temperature**2
 
 
 def revived(alpha: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
@@ -85,13 +86,14 @@ def revived(alpha: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     return torch.where(mask, alpha, torch.minimum(alpha, lowest))
 
 
-def match_levels(logits: torch.Tensor, groups: int, *, shared: bool) -> torch.Tensor:
+def match_levels(logits: torch.Tensor, groups: int, *, shared: bool, ahead: int = 0) -> torch.Tensor:
     """Return logits ``(G, ...)`` for another number of groups, ``(groups, ...)``.
 
     Args:
-        logits: of the source, one group for all levels or one for each, full resolution first.
+        logits: of the source, one group for all levels or one for each, highest resolution first.
         groups: of the target.
         shared: whether the target's one group is that of all levels.
+        ahead: levels by which the target's first cell lies deeper than the source's; negative if it lies higher.
 
     Example:
         >>> levels = torch.tensor([[1.0], [3.0]])
@@ -100,7 +102,7 @@ def match_levels(logits: torch.Tensor, groups: int, *, shared: bool) -> torch.Te
     """
     if shared:
         return logits.mean(0, keepdim=True)
-    return logits[[min(level, len(logits) - 1) for level in range(groups)]]
+    return logits[[min(max(level + ahead, 0), len(logits) - 1) for level in range(groups)]]
 
 
 def softened(source: torch.Tensor, cold: torch.Tensor, temperature: float) -> torch.Tensor:
@@ -164,6 +166,11 @@ def _fit(name: str, found: torch.Tensor, own: torch.Tensor, nodes: int) -> Tenso
 def _skipped(name: str, found: torch.Tensor | None, own: torch.Tensor | None, why: str) -> TensorRecord:
     old, new = (None if tensor is None else tuple(tensor.shape) for tensor in (found, own))
     return TensorRecord(name, "skipped", why, old, new, 0, 0 if own is None else math.prod(own.shape))
+
+
+def _first_level(source: Mapping[str, torch.Tensor]) -> int:
+    """Return the highest resolution at which the source has weights of a cell; 0 if it has none at all."""
+    return min((int(name.split(".")[1]) for name in source if name.startswith("levels.")), default=0)
 
 
 def _tensor(source: Mapping[str, torch.Tensor], name: str) -> torch.Tensor:

@@ -13,7 +13,7 @@ import torch
 
 from nnunet_iac.atomic import write_bytes, write_json
 from nnunet_iac.cells.cell import DiscreteCells
-from nnunet_iac.cells.genotype import Genotype
+from nnunet_iac.cells.genotype import Genotype, check_first_level
 from nnunet_iac.cells.inheritance import inherit
 from nnunet_iac.cells.mixed import MixedCells
 from nnunet_iac.cells.network import CellUNet
@@ -177,11 +177,14 @@ class _Streams:
 
 
 def _identity(network: CellUNet, settings: Settings, data: SearchData, start: CellStart | None) -> dict[str, Any]:
+    cell = asdict(settings.cell)
+    if cell["first_level"] == 0:
+        del cell["first_level"]  # so that older states fit
     return {
         **({} if start is None else {"start": dict(start.identity)}),
         **({"batches": dict(data.identity)} if data.identity else {}),
         "host": network.host_digest(),
-        "cell": asdict(settings.cell),
+        "cell": cell,
         "partial_channels": settings.search.partial_channels,
         "augment": settings.search.augment,
         "weight_cases": data.weights,
@@ -194,12 +197,14 @@ def control_genotype(kind: Literal["random", "identity", "none"], settings: Sett
     if kind != "random":
         return Genotype.identity()
     cell = settings.cell
+    check_first_level(cell.first_level, levels)
     return Genotype.random(
         seed=settings.search.seed,
         nodes=cell.nodes,
         second_input=cell.second_input,
         width=cell.width,
-        count=1 if cell.shared else levels,
+        count=1 if cell.shared else levels - cell.first_level,
+        first_level=cell.first_level,
     )
 
 
@@ -249,6 +254,7 @@ def mixed_cells(network: CellUNet, settings: Settings, device: torch.device) -> 
             width=settings.cell.width,
             second_input=settings.cell.second_input,
             shared=settings.cell.shared,
+            first_level=settings.cell.first_level,
             generator=generator,
         )
         cells.apply(network.initialize)

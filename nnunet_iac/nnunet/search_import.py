@@ -225,6 +225,7 @@ def _genotype(state: Mapping[str, Any], cells: MixedCells) -> Genotype:
         nodes=cells.nodes,
         width=cells.width,
         second_input=cells.second_input,
+        first_level=cells.first_level,
         max_skips=identity["max_skips"],
         origin={
             "seed": identity["seed"],

@@ -112,6 +112,7 @@ class CellSettings:
     shared: bool = _setting(True, _one_of(True, False), "one graph for all levels, or one for each")
     second_input: Literal["decoder", "encoder"] = _setting("decoder", _one_of("decoder", "encoder"), "second input")
     width: float = _setting(0.5, _number(0, 1), "node channels as a fraction of the skip's")
+    first_level: int = _setting(0, _integer(0, 16), "highest resolution with a cell (0: full); a cell there is dearest")
 
 
 @dataclass(frozen=True)

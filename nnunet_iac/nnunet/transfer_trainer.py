@@ -173,6 +173,7 @@ class TransferTrainer(IACTrainer):
             "search.perturbation": (smoothing.get("perturbation", "none"), search.perturbation),
             "cell.second_input": (old.get("second_input"), cell.second_input),
             "cell.width": (old.get("width"), cell.width),
+            "cell.first_level": (old.get("first_level", 0), cell.first_level),
             "search.partial_channels": (entry.facts.get("partial_channels"), search.partial_channels),
         }
         if smoothing and search.perturbation != "none":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +101,7 @@ def read_results(folder: Path, fold: str | None = None) -> ModelArtefacts:
     model, fold_folders = _located(folder, fold)
     name = ModelName.of(model)
     plans = read_plans(model, name.configuration if name else None)
-    folds = tuple(_read_fold(path, name, plans.derived_from) for path in fold_folders)
+    folds = tuple(_read_fold(path, name, plans) for path in fold_folders)
     artefacts = ModelArtefacts(model, name, plans, class_names(model), folds)
     if artefacts.genotype is None and not any(fold.searched or fold.host_origin for fold in folds):
         raise FileNotFoundError(_nothing_known(folder, artefacts))
@@ -133,10 +133,12 @@ def _fold_order(path: Path) -> tuple[int, str]:
     return (int(number), "") if number.isdecimal() else (1 << 30, number)
 
 
-def _read_fold(folder: Path, name: ModelName | None, derived_from: str | None) -> FoldArtefacts:
+def _read_fold(folder: Path, name: ModelName | None, plans: PlansFacts) -> FoldArtefacts:
     trace_path, result_path = folder / traces.FILE_NAME, folder / results.FILE_NAME
     trace = read_trace(trace_path) if trace_path.is_file() else None
     result = read_result(result_path) if result_path.is_file() else None
+    if trace is not None:
+        trace = replace(trace, first_level=int((plans.settings or {}).get("cell.first_level", 0)))
     origin = host_origin_of(folder)
     checkpoint = (result.host_checkpoint if result else None) or (origin.checkpoint if origin else None)
     return FoldArtefacts(
@@ -144,7 +146,7 @@ def _read_fold(folder: Path, name: ModelName | None, derived_from: str | None) -
         trace=trace,
         result=result,
         validation=validation_of(folder),
-        host=find_host(folder, name, checkpoint, derived_from),
+        host=find_host(folder, name, checkpoint, plans.derived_from),
         host_origin=origin,
         progress=_whole_png(folder / "progress.png"),
         trace_is_empty=trace is None and trace_path.is_file(),

@@ -146,7 +146,7 @@ def _graph_size(genotype: Genotype) -> tuple[float, float]:
 def _cell(genotype: Genotype | None, group: int, groups: int) -> Cell | None:
     if genotype is None or len(genotype.cells) not in (1, groups):
         return None
-    return genotype.cell(group)
+    return genotype.cell(genotype.first_level + group)
 
 
 def _operation_legend() -> list[Artist]:

@@ -54,8 +54,8 @@ class GenotypeGraph:
         return tuple(arrow for arrow in self.arrows if arrow.operation is not None)
 
 
-def genotype_graph_data(genotype: Genotype, level: int = 0) -> GenotypeGraph:
-    """Return the graph of one cell.
+def genotype_graph_data(genotype: Genotype, level: int | None = None) -> GenotypeGraph:
+    """Return the graph of one cell, by default the first.
 
     An identity genotype has no cell: the skip goes to the output as it is.
 
@@ -71,7 +71,7 @@ def genotype_graph_data(genotype: Genotype, level: int = 0) -> GenotypeGraph:
     nodes = [Vertex(input_name(i + CELL_INPUTS, second), "node") for i in range(genotype.nodes)]
     operations = [
         Arrow(input_name(source, second), nodes[node].name, operation)
-        for node, edges in enumerate(genotype.cell(level))
+        for node, edges in enumerate(genotype.cell(genotype.first_level if level is None else level))
         for operation, source in edges
     ]
     handed_on = [Arrow(vertex.name, OUTPUT) for vertex in [*nodes, inputs[1]]]

@@ -73,16 +73,22 @@ def edge_name(node: int, source: int, second_input: str = "decoder") -> str:
     return f"{input_name(source, second_input)}→n{node + 1}"
 
 
-def level_name(group: int, groups: int) -> str:
+def level_name(group: int, groups: int, first_level: int = 0) -> str:
     """Return the name of a cell: there is one for all levels, or one for each level (0 is full resolution).
 
+    Args:
+        group: which of the cells.
+        groups: how many there are.
+        first_level: that the first of them is for.
+
     Example:
-        >>> level_name(0, 1), level_name(0, 3), level_name(2, 3)
-        ('cell shared by all levels', 'level 0 (full resolution)', 'level 2')
+        >>> level_name(0, 1), level_name(0, 3), level_name(2, 3), level_name(0, 2, first_level=1)
+        ('cell shared by all levels', 'level 0 (full resolution)', 'level 2', 'level 1')
     """
     if groups == 1:
-        return "cell shared by all levels"
-    return f"level {group}" + (" (full resolution)" if group == 0 else "")
+        return "cell shared by all levels" + (f" from level {first_level} on" if first_level else "")
+    level = first_level + group
+    return f"level {level}" + (" (full resolution)" if level == 0 else "")
 
 
 def duration(seconds: float) -> str:

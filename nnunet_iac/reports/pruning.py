@@ -71,7 +71,7 @@ def pruning_times_data(trace: SearchTrace, group: int, second_input: str = "deco
         if event.group == group and not mask[-1, event.edge, event.operation]:
             epochs[event.edge, event.operation] = event.epoch
     return PruningTimes(
-        title=level_name(group, trace.groups),
+        title=level_name(group, trace.groups, trace.first_level),
         edges=_edge_names(trace, second_input),
         epochs=epochs,
         first_epoch=int(trace.epochs[0]),
@@ -87,7 +87,7 @@ def final_state_data(
     index = {edge: i for i, edge in enumerate(trace.edges)}
     taken = [((node, source), operation) for node, edges in enumerate(cell or ()) for operation, source in edges]
     return FinalState(
-        title=level_name(group, trace.groups),
+        title=level_name(group, trace.groups, trace.first_level),
         edges=_edge_names(trace, second_input),
         nodes=tuple(node for node, _ in trace.edges),
         probabilities=np.where(trace.mask[-1, group], probabilities, np.nan),

@@ -77,17 +77,18 @@ def _genotype_sections(artefacts: ModelArtefacts) -> list[Section]:
     genotype = artefacts.genotype
     if genotype is None:
         return []
-    count = max(1, len(genotype.cells))
+    count, first = max(1, len(genotype.cells)), genotype.first_level
+    names = [level_name(group, count, first) for group in range(count)]
     pictures = [
         Picture(
             name=f"genotype_{level}" if count > 1 else "genotype",
-            caption=(f"{level_name(level, count).capitalize()}. " if count > 1 else "")
+            caption=(f"{name.capitalize()}. " if count > 1 else "")
             + "Solid arrows are operations; dashed ones only hand a signal on. The output is "
             "the skip plus a projection of all nodes together.",
-            alternative=f"graph of the genotype, {level_name(level, count)}",
+            alternative=f"graph of the genotype, {name}",
             draw=partial(figures.genotype_png, genotype, level),
         )
-        for level in range(count)
+        for level, name in enumerate(names, start=first)
     ]
     notice = (Notice(("The search ended undecided: this genotype was not found, only left over.",)),)
     return [Section("genotype", "Genotype", (*(notice if is_undecided(artefacts) else ()), *pictures))]
@@ -107,7 +108,9 @@ def _search_section(fold: FoldArtefacts, trace: SearchTrace, artefacts: ModelArt
     ]
     levels = [_level_blocks(trace, group, prefix, second, tau) for group in range(trace.groups)]
     blocks += levels[0] if trace.groups == 1 else []
-    blocks += [Folded(level_name(g, trace.groups), b) for g, b in enumerate(levels)] if trace.groups > 1 else []
+    if trace.groups > 1:
+        names = [level_name(group, trace.groups, trace.first_level) for group in range(trace.groups)]
+        blocks += [Folded(name, content) for name, content in zip(names, levels, strict=True)]
     return Section(f"search-{fold.number}", f"Search, fold {fold.number}", tuple(blocks))
 
 

@@ -58,6 +58,7 @@ class SearchTrace:
         pruned: everything that was pruned, in the order of time.
         damaged_lines: lines that were left out because they are no whole JSON object.
         superseded_lines: lines replaced by later ones of the same or an earlier epoch (the search was resumed).
+        first_level: highest resolution with a cell; the lines do not say it, the plans do.
     """
 
     epochs: NDArray[np.int64]
@@ -75,6 +76,7 @@ class SearchTrace:
     pruned: tuple[Pruned, ...]
     damaged_lines: int = 0
     superseded_lines: int = 0
+    first_level: int = 0
 
     @property
     def groups(self) -> int:

@@ -74,6 +74,8 @@ def model_sentences(artefacts: ModelArtefacts) -> tuple[str, ...]:
     cells = (
         "one cell, shared by all levels" if len(genotype.cells) == 1 else f"{len(genotype.cells)} cells, one a level"
     )
+    if genotype.first_level:
+        cells += f" from level {genotype.first_level} on (skips above it are the host's)"
     second = "the decoder's up-sampled signal" if genotype.second_input == "decoder" else "the encoder skip once more"
     size = f"{counted(genotype.nodes, 'node')}; second input: {second}"
     if genotype.kind == "random":

@@ -249,6 +249,7 @@ def _result(run: Run, plan: SearchPlan, removal: Removal | None) -> SearchResult
         nodes=run.cells.nodes,
         width=run.cells.width,
         second_input=run.cells.second_input,
+        first_level=run.cells.first_level,
         max_skips=plan.max_skips,
         origin={
             "seed": plan.seed,

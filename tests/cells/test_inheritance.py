@@ -53,5 +53,5 @@ def test_inputs_are_inherited_and_the_projection_stays_closed():
 
 
 def test_another_search_is_refused():
-    with pytest.raises(ValueError, match="searched: expected 2 levels and 4 nodes, got 2 and 3"):
+    with pytest.raises(ValueError, match=r"searched: expected 2 levels, cells from level 0 on and 4 .* got 2, 0 and 3"):
         inherit(DiscreteCells(Genotype.random(seed=3), STAGES), searched(4, nodes=3))

@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from tiny_hosts import BACKBONES, host_arguments
 
 from nnunet_iac.cells.genotype import OPERATIONS, Genotype
 from nnunet_iac.cells.network import CellUNet
-from nnunet_iac.nnunet.cell_search import SearchData, search_cells
+from nnunet_iac.nnunet.cell_search import SearchData, control_genotype, search_cells
 from nnunet_iac.nnunet.settings import Settings
 from nnunet_iac.reports.result import read_result
 
@@ -27,9 +28,10 @@ def open_stream(cases: list[str], stream: int, start: int, augment: bool) -> Ite
         start += 1
 
 
-def searched(folder: Path, **search: Any) -> tuple[Genotype, dict[str, Any]]:
+def searched(folder: Path, *, first_level: int = 0, **search: Any) -> tuple[Genotype, dict[str, Any]]:
     """Search with per-level cells and return the genotype and the record."""
-    settings = Settings.from_block({"search": {**SEARCH, **search}, "cell": {"nodes": 1, "shared": False}})
+    cell = {"nodes": 1, "shared": False, "first_level": first_level}
+    settings = Settings.from_block({"search": {**SEARCH, **search}, "cell": cell})
     torch.manual_seed(0)
     network = CellUNet(BACKBONES["plain"], Genotype.identity(), **host_arguments())
     genotype = search_cells(
@@ -58,3 +60,27 @@ def test_the_record_has_scores_only_where_removal_selected(tmp_path: Path) -> No
         assert rises[0] is None and genotype.cells[level][0][edge] == (OPERATIONS[rises.index(max(rises[1:]))], edge)
     result = read_result(tmp_path / "search_result.json")
     assert result.settings["search.select"] == "removal" and "Selected by removal on 2 held-out" in result.message
+
+
+def test_cells_start_at_the_level_of_the_settings_and_states_of_before_fit(tmp_path: Path) -> None:
+    """Two skip connections: with `first_level` 1 the full resolution has none, in the search and in its control."""
+    (tmp_path / "all").mkdir(), (tmp_path / "deep").mkdir()
+    everywhere, _ = searched(tmp_path / "all")
+    deeper, record = searched(tmp_path / "deep", first_level=1)
+    assert (everywhere.first_level, len(everywhere.cells)) == (0, 2)
+    assert (deeper.first_level, len(deeper.cells)) == (1, 1)
+    assert record["genotype"]["first_level"] == 1 and record["edges"] == 2
+
+    identities = [
+        torch.load(tmp_path / name / "search_state.pt", weights_only=True)["identity"]["cell"]
+        for name in ("all", "deep")
+    ]
+    assert "first_level" not in identities[0] and identities[1]["first_level"] == 1
+
+    settings = Settings.from_block({"cell": {"shared": False, "first_level": 1}})
+    control = control_genotype("random", settings, levels=3)
+    assert (control.first_level, len(control.cells)) == (1, 2)
+    with pytest.raises(
+        ValueError, match=r"first_level: expected at most 0, since the plan has 1 skip .* set cell.first"
+    ):
+        control_genotype("random", settings, levels=1)
