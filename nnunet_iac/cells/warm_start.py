@@ -101,7 +101,8 @@ def match_levels(logits: torch.Tensor, groups: int, *, shared: bool, ahead: int 
         ([1.0, 3.0, 3.0], [[2.0]])
     """
     if shared:
-        return logits.mean(0, keepdim=True)
+        # Of levels that the target has cells on, or of all if the source has none of these.
+        return logits[min(max(ahead, 0), len(logits) - 1) :].mean(0, keepdim=True)
     return logits[[min(max(level + ahead, 0), len(logits) - 1) for level in range(groups)]]
 
 

@@ -2,17 +2,16 @@
 
 A search without enough steps ends with leads that chance explains. Their argmax is no finding, and it is no fair draw
 either: the logits of an operation on different edges move together, so the edges of one search choose alike (all
-pooling, or all convolutions), where cells drawn at random have some of each. Measured by
-``scripts/bench_operations.py``; what it costs in Dice is in the README. So, for an edge that its weights did not
-decide::
+pooling, or all convolutions), where cells drawn at random have some of each (``scripts/bench_operations.py``). So, for
+an edge that its weights did not decide, or on which `none` leads::
 
     candidates(e) = {o active, o != none : ln(p_best / p_o) = 0 or < chance_gap(e, o)}
     the edge keeps one of them, each with the same probability
 
 ``chance_gap`` is that of :mod:`nnunet_iac.search.stability`, ``best`` the edge's most probable operation but `none`.
-
-Decided edges keep their first operation. A node's two inputs are those of the largest edge weights, as without a draw:
-there is no test of these. Source: our choice; the papers take the argmax whether it means something or not.
+Nothing else is touched: other edges keep their first operation, and a node the inputs it would have without a draw
+(there is no test of these). The lot depends on the seed and the shape of the cells alone, so two searches of one seed
+that decided nothing draw the same. Source: our choice; the papers take the argmax whether it means something or not.
 """
 
 from __future__ import annotations
@@ -25,16 +24,19 @@ from nnunet_iac.cells.architecture import START
 from nnunet_iac.cells.discretise import NONE
 from nnunet_iac.search.stability import chance_gap
 
+STEP = 1e-9
+"""Part of a weight by which each place in the order of a draw is less."""
+
 
 @dataclass(frozen=True)
 class Drawing:
     """What was drawn; axes ``G`` groups, ``E`` edges, ``O`` operations.
 
     Attributes:
-        weights: for :func:`~nnunet_iac.cells.discretise.discretise`, ``(G, E, O)``: ``1 / (1 + place)`` in the order
-            in which an edge's candidates were drawn, so that `search.max_skips` finds a next one; on a decided edge
-            ``p / max p`` without `none`.
-        candidates: among how many an edge's operation was drawn, ``(G, E)``; 1 on a decided edge.
+        weights: for :func:`~nnunet_iac.cells.discretise.discretise`, ``(G, E, O)``: the probabilities without `none`;
+            where the lot chose, the largest of them for the operation that was drawn, and next to nothing less for
+            each further one in the order of the draw, so that `search.max_skips` finds the next and inputs stay.
+        candidates: among how many an edge's operation was drawn, ``(G, E)``; 1 where there was no choice.
     """
 
     weights: torch.Tensor
@@ -55,7 +57,7 @@ def draw(
         probabilities: of the search, ``(G, E, O)``, 0 where pruned.
         mask: active operations, ``(G, E, O)``.
         variation: sum of each logit's squared steps, ``(G, E, O)``; the noise that it started from is added.
-        decided: edges that keep their first operation, ``(G, E)``.
+        decided: edges that keep their first operation unless it is `none`, ``(G, E)``.
         seed: of the draw.
 
     Example:
@@ -66,6 +68,7 @@ def draw(
     """
     p, mask, decided = (tensor.detach().cpu() for tensor in (probabilities, mask, decided))
     p = p.double().masked_fill(~mask, 0.0)
+    kept = decided & (p.argmax(-1) != NONE)
     p[..., NONE] = 0.0
     best = p.amax(-1, keepdim=True)
     lead = (best / p.clamp(min=torch.finfo(p.dtype).tiny)).log()
@@ -73,7 +76,6 @@ def draw(
     candidates = (p > 0) & ((lead == 0) | (lead < chance_gap(walked, p)))
     lots = torch.rand(p.shape, generator=torch.Generator().manual_seed(seed), dtype=p.dtype)
     lots = lots.masked_fill(~candidates, -1.0)
-    place = (lots.unsqueeze(-2) > lots.unsqueeze(-1)).sum(-1)
-    drawn = (1.0 / (1 + place)).masked_fill(~candidates, 0.0)
-    weights = torch.where(decided.unsqueeze(-1), p / best, drawn.to(p))
-    return Drawing(weights, torch.where(decided, 1, candidates.sum(-1)))
+    place = (lots.unsqueeze(-2) > lots.unsqueeze(-1)).sum(-1).to(p)
+    drawn = (best * (1 - STEP * place)).masked_fill(~candidates, 0.0)
+    return Drawing(torch.where(kept.unsqueeze(-1), p, drawn), torch.where(kept, 1, candidates.sum(-1)))

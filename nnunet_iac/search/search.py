@@ -289,4 +289,4 @@ def _selected(run: Run, plan: SearchPlan, removal: Removal | None) -> _Selected:
     variation, decided = ranks.gather(run.variation)[0], run.decision.decided
     drawing = draw(probabilities, architecture.mask, variation, decided, seed=plan.seed)
     origin = {"select": "draw", "drawn_edges": drawing.drawn}
-    return _Selected(drawing.weights.to(edges), edges, origin, selected_by_lot(drawing))
+    return _Selected(drawing.weights, edges.double().cpu(), origin, selected_by_lot(drawing))

@@ -12,7 +12,7 @@ from scipy.stats import chisquare
 from tiny_searches import lines, search, signal, tiny_network
 
 from nnunet_iac.cells.discretise import NONE, SKIP, discretise
-from nnunet_iac.cells.genotype import OPERATIONS
+from nnunet_iac.cells.genotype import OPERATIONS, edges_of
 from nnunet_iac.search.drawing import Drawing, draw
 from nnunet_iac.search.plan import SearchPlan
 
@@ -71,12 +71,41 @@ class TestTheDraw:
         found = drawn(logits(1.0, 1.0, 1.0, 0.0, 1.0, 1.0, 1.0), walk)
         assert found.candidates[0, 0] == 1 and found.weights[0, 0].nonzero().tolist() == [[SEP]]
 
-    def test_leaves_decided_edges_as_they_are(self):
-        p = torch.zeros(1, 2, 8)
-        p[0, :, 3], p[0, :, SEP], p[0, :, NONE] = 0.2, 0.1, 0.7
-        mask, decided = torch.ones(1, 2, 8, dtype=torch.bool), torch.tensor([[True, False]])
-        found = draw(p, mask, torch.full((1, 2, 8), 100.0), decided, seed=0)
-        assert found.weights[0, 0].tolist() == pytest.approx([0, 0, 0, 1, 0.5, 0, 0, 0]) and found.drawn == 1
+    def test_leaves_decided_edges_as_they_are_unless_none_leads(self):
+        p = torch.full((1, 3, 8), 0.05)
+        p[0, :2, 3], p[0, 2, NONE] = 0.65, 0.65
+        mask, decided = torch.ones(1, 3, 8, dtype=torch.bool), torch.tensor([[True, False, True]])
+        found = draw(p, mask, torch.full((1, 3, 8), 100.0), decided, seed=0)
+        assert found.weights[0, 0].tolist() == pytest.approx([0, 0.05, 0.05, 0.65, *[0.05] * 4])
+        assert found.candidates.tolist() == [[1, 7, 7]] and found.drawn == 2
+
+    @pytest.mark.parametrize("max_skips", [None, 0, 1])
+    def test_nodes_keep_the_inputs_that_they_have_without_it(self, max_skips):
+        """And edges that are decided keep their operation: a search that decided all has the same genotype."""
+        generator = torch.Generator().manual_seed(0)
+        mask, kept = torch.ones(1, 14, 8, dtype=torch.bool), 0
+        for seed in range(100):
+            p = (0.3 * torch.randn(1, 14, 8, generator=generator)).softmax(-1)
+            edge_weights = 0.5 + 0.01 * torch.randn(1, 14, generator=generator)
+            decided = torch.rand(1, 14, generator=generator) < 0.3
+            found = draw(p, mask, torch.ones(1, 14, 8), decided, seed=seed)
+            shape = {"nodes": 4, "width": 0.5, "second_input": "decoder"}
+            (before,) = discretise(p, edge_weights, **shape).cells
+            (after,) = discretise(found.weights, edge_weights, **shape, max_skips=max_skips).cells
+            for node, (old, new) in enumerate(zip(before, after, strict=True)):
+                skips = max_skips is None or "skip_connect" not in {operation for operation, _ in old}
+                assert [source for _, source in new] == [source for _, source in old] or not skips
+                for (was, source), (is_now, also) in zip(old, new, strict=True):
+                    edge = edges_of(4).index((node, source))
+                    if source == also and decided[0, edge] and p[0, edge].argmax() != NONE and was != "skip_connect":
+                        assert is_now == was
+                        kept += 1
+            everything = torch.ones_like(decided)
+            none_leads = p.argmax(-1, keepdim=True) == NONE
+            sure = torch.where(none_leads, p.masked_fill(~torch.eye(8, dtype=torch.bool)[4], 0.0), p)
+            all_kept = draw(sure, sure > 0, torch.ones(1, 14, 8), everything, seed=seed)
+            assert discretise(all_kept.weights, edge_weights, **shape) == discretise(sure, edge_weights, **shape)
+        assert kept > 100
 
     def test_the_next_of_the_draw_takes_the_place_of_a_skip_too_many(self):
         for seed in range(30):
