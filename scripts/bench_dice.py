@@ -59,6 +59,7 @@ from nnunet_iac.nnunet.training_processes import Training, run_trainings
 
 if TYPE_CHECKING:
     from nnunet_iac.nnunet.measured_arms import MeasuredArms
+    from nnunet_iac.nnunet.predictions import Arm
     from nnunet_iac.reports.comparison import Comparison, Row
     from nnunet_iac.reports.result import SearchResult
 
@@ -178,32 +179,18 @@ class Result:
 def _measure(study: Study, results: Path, margin: float) -> Result:
     """Measure the masks of all arms and read how the searches ended."""
     from nnunet_iac.nnunet.measured_arms import measure_arms
-    from nnunet_iac.nnunet.predictions import Arm, Predictions
     from nnunet_iac.reports.result import FILE_NAME, read_result
 
     names = [*([HOST] if study.trained_host else []), *study.arms]
     models = {(name, seed): study.model_folder(name, seed, results) for name in names for seed in study.seeds}
-    arms = [
-        # Not all folds that are there: a study of fewer folds stays what it is when others are added.
-        Arm(
-            name,
-            tuple(
-                Predictions(
-                    models[name, seed],
-                    f"seed {seed}",
-                    tuple(models[name, seed] / f"fold_{fold}" / "validation" for fold in study.folds),
-                )
-                for seed in study.seeds
-            ),
-        )
-        for name in sorted(names, key=lambda name: name != CONTROL)  # the host's own Dice, if there is no control
-    ]
+    # The host's own Dice comes first if there is no control.
+    arms = [predictions(study, name) for name in sorted(names, key=lambda name: name != CONTROL)]
     measured = measure_arms(arms)
     searching = [arm for arm in (FULL, PRUNED, SHORT) if arm in names]
     return Result(
-        table=_compare(measured, [arm.name for arm in arms], margin),
+        table=compare(measured, [arm.name for arm in arms], margin),
         pairs={
-            pair: _compare(measured, pair[::-1], margin).main_rows("dice")[1]
+            pair: compare(measured, pair[::-1], margin).main_rows("dice")[1]
             for pair in PAIRS
             if set(names) >= set(pair)
         },
@@ -219,7 +206,23 @@ def _measure(study: Study, results: Path, margin: float) -> Result:
     )
 
 
-def _compare(measured: MeasuredArms, arms: Sequence[str], margin: float) -> Comparison:
+def predictions(study: Study, name: str) -> Arm:
+    """Return where an arm's masks lie; not all folds that are there, but those of the study."""
+    from nnunet_iac.nnunet.hosts import results_folder
+    from nnunet_iac.nnunet.predictions import Arm, Predictions
+
+    models = {seed: study.model_folder(name, seed, results_folder()) for seed in study.seeds}
+    return Arm(
+        name,
+        tuple(
+            Predictions(model, f"seed {seed}", tuple(model / f"fold_{fold}" / "validation" for fold in study.folds))
+            for seed, model in models.items()
+        ),
+    )
+
+
+def compare(measured: MeasuredArms, arms: Sequence[str], margin: float) -> Comparison:
+    """Compare arms that were measured together, all with the first."""
     from nnunet_iac.reports.comparison import build_comparison
 
     scores = measured.scores({arm: arm for arm in arms})

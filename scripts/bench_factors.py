@@ -8,7 +8,8 @@ cells. ``base`` is the budget of that script; each other condition changes one t
 cells are random ones, because searched cells were never seen to be better (README), and because a factor that matters
 only with the right cells could not be used by anybody.
 
-Conditions that change the cells alone have the trainings without cells of ``base``, which is then run as well.
+Conditions that change the cells alone have the trainings without cells of ``base``, which is then run as well: what is
+wrong with those is in all of these rows.
 
 What is finished is not repeated, so seeds can be added later. A study of ``bench_dice.py`` with the same ``--tag`` and
 budget is the condition ``base``. With k conditions, one in twenty intervals misses its truth by chance: a single
@@ -27,14 +28,12 @@ from typing import Any
 
 import bench_dice
 from bench_arguments import add_data_arguments, add_run_arguments, add_study_arguments
-from dice_study import CONTROL, RANDOM
+from dice_study import CONTROL, RANDOM, Study
 from study_variants import copy_plans, few_cases, thinned
 
 from nnunet_iac.atomic import write_json
 from nnunet_iac.nnunet.plans import plans_path, preprocessed_folder, read_plans
 from nnunet_iac.nnunet.study_plans import ensure_plans
-from nnunet_iac.statistics.paired import compare_with_control
-from nnunet_iac.statistics.scatter import run_interval
 
 
 @dataclass(frozen=True)
@@ -90,8 +89,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 2
         if status := bench_dice.main([*words, "--json", str(record)]):
             return status
-        found[name] = json.loads(record.read_text(encoding="utf-8"))
-        rows.append(_row(args, name, found[name], found[BASE if CONDITIONS[name].is_of_cells else name]))
+        found[name] = Study(**json.loads(record.read_text(encoding="utf-8"))["study"])
+        rows.append(_row(name, found[name], found[BASE if CONDITIONS[name].is_of_cells else name]))
         write_json(Path(args.json), {"rows": rows})
     print("\n" + markdown([{"rows": rows}]))
     return 0
@@ -135,22 +134,28 @@ def _words(args: argparse.Namespace, name: str, condition: Condition) -> list[st
     return words
 
 
-def _row(args: argparse.Namespace, name: str, found: Mapping[str, Any], control: Mapping[str, Any]) -> dict[str, Any]:
-    """Compare a condition's cells with the trainings without cells of ``control``, a record of the same patients."""
-    dice, without = found["dice"][RANDOM], control["dice"][CONTROL]
-    runs, runs_without = found["dice_by_seed"][RANDOM], control["dice_by_seed"][CONTROL]
-    (result,) = compare_with_control(without, [dice], margin=bench_dice.MARGIN, higher_is_better=True)
-    of_runs = run_interval([a - b for a, b in zip(dice, without, strict=True)], runs_without, runs)
+def _row(name: str, found: Study, control: Study) -> dict[str, Any]:
+    """Compare a condition's cells with the trainings without cells of ``control``, measured together.
+
+    Together, because what counts (a class that is empty everywhere does not) must be the same for both.
+    """
+    from nnunet_iac.nnunet.measured_arms import measure_arms
+
+    arms = [bench_dice.predictions(control, CONTROL), bench_dice.predictions(found, RANDOM)]
+    table = bench_dice.compare(measure_arms(arms), (CONTROL, RANDOM), bench_dice.MARGIN)
+    row, runs = table.main_rows("dice")[1], table.scores.run_means["dice"]
+    if row.result is None:
+        raise ValueError(f"{name}: expected patients with a structure, got none; give another data set or fold")
     return {
-        "dataset": preprocessed_folder(args.dataset).name,
-        "configuration": args.configuration,
+        "dataset": found.dataset,
+        "configuration": found.configuration,
         "condition": name,
-        "patients": len(found["patients"]),
-        "identity": runs_without,
-        "random": runs,
-        "difference": result.difference,
-        "interval": asdict(result)["interval"],
-        "of_runs": None if of_runs is None else asdict(of_runs),
+        "patients": len(row.values),
+        "identity": list(runs[0]),
+        "random": list(runs[1]),
+        "difference": row.result.difference,
+        "interval": asdict(row.result)["interval"],
+        "of_runs": None if row.of_runs is None else asdict(row.of_runs),
     }
 
 

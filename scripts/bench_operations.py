@@ -8,16 +8,16 @@ Every ``--variant NAME KEY=VALUE …`` is an ``nnUNetv2_train -tr nnUNetTrainerI
 batches, weights of the cells and the alphas' noise are drawn anew, the host stays. What is finished is not repeated.
 
 The question is whether a search leans to operations without weights (pooling and the skip) more than chance does.
-Chance is a uniform draw from the candidates for each edge: its mean is printed, and by how many of its standard
-deviations the mean over seeds is off. A second figure asks whether the edges of one search choose alike: the variance
-of the number over seeds, divided by what independent edges would have (1 if they choose independently, more if alike).
+Chance is a uniform draw from the candidates for each edge: its mean is printed, and the p-value of the mean over seeds
+(one-sample t-test: the scatter is that of the searches, whose edges need not choose independently). The last figure
+asks just that: the variance of the number over seeds, divided by what independent edges would have (1 if they choose
+independently, more if alike; of few searches, so a rough one).
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import math
 import re
 import statistics
 import sys
@@ -28,6 +28,7 @@ from typing import Any
 
 from bench_arguments import add_run_arguments
 from bench_environment import bench_environment
+from scipy.stats import ttest_1samp
 from transfer_study import SearchOnly
 
 from nnunet_iac.atomic import write_json
@@ -36,6 +37,7 @@ from nnunet_iac.nnunet.hosts import find_host, host_candidates, results_folder
 from nnunet_iac.nnunet.plans import preprocessed_folder
 from nnunet_iac.nnunet.study_plans import ensure_derived
 from nnunet_iac.nnunet.training_processes import run_trainings
+from nnunet_iac.reports.paired_texts import p_text
 from nnunet_iac.reports.result import FILE_NAME, read_result
 
 TRAINER = "nnUNetTrainerIACSearch"
@@ -65,9 +67,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     ]
     record = {"dataset": dataset, "configuration": args.configuration, "fold": args.fold, "host": args.host_plans}
     record |= {"seeds": args.seeds, "variants": found}
-    print("\n" + markdown(record))
     if args.json:
         write_json(Path(args.json), record)
+    print("\n" + markdown(record))
     return 0
 
 
@@ -87,6 +89,8 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         return args
     if not (args.dataset and args.host_plans and args.variant):
         parser.error("-d, --host-plans, --variant: expected all three, or --read FILE")
+    if len(set(args.seeds)) < 2:
+        parser.error(f"--seeds: expected at least 2, to know how searches scatter, got {args.seeds}")
     args.variants = {name: words for name, *words in args.variant}
     if len(args.variants) < len(args.variant) or not all(re.fullmatch(r"[A-Za-z0-9]+", name) for name in args.variants):
         parser.error(f"--variant: expected different names of letters and digits, got {[v[0] for v in args.variant]}")
@@ -95,7 +99,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def _search(args: argparse.Namespace, dataset: str, name: str, seed: int) -> SearchOnly:
     """Write the plans of a search that are not there yet; return the search."""
-    plans = f"{args.host_plans}_operations_{name}_seed{seed}"
+    plans = f"{args.host_plans}_operations_{name}_fold{args.fold}_seed{seed}"
     settings = [*args.variants[name], f"search.seed={seed}"]
     ensure_derived(args.dataset, args.host_plans, plans, args.configuration, settings)
     folder = results_folder() / dataset / f"{TRAINER}__{plans}__{args.configuration}" / f"fold_{args.fold}"
@@ -112,43 +116,41 @@ def _found(folder: Path) -> dict[str, Any]:
 
 
 def lean(free: Sequence[int], edges: int) -> tuple[float, float]:
-    """Return how far the mean is above chance, in its standard deviations, and how alike edges of a search choose.
+    """Return the p-value of the mean against chance (two-sided t-test), and how alike edges of a search choose.
+
+    Searches that all have the same number do not scatter; p is then 0, or 1 if that number is the one of chance.
 
     Args:
-        free: edges without weights, of each search.
+        free: edges without weights, of each of at least two searches.
         edges: of the cells of a search.
 
-    Raises:
-        ValueError: with fewer than two searches.
-
     Example:
-        >>> [round(one, 2) for one in lean([8, 8, 0, 0], 8)]
-        [0.82, 10.89]
-        >>> [round(one, 2) for one in lean([4, 3, 3, 4], 8)]
-        [0.1, 0.17]
+        >>> [round(one, 3) for one in lean([8, 8, 0, 0], 8)]
+        [0.821, 10.889]
+        >>> [round(one, 3) for one in lean([6, 7, 6, 7], 8)]
+        [0.002, 0.17]
     """
-    if len(free) < 2:
-        raise ValueError(f"--seeds: expected at least 2, to know how searches scatter, got {len(free)}")
-    variance = edges * CHANCE * (1 - CHANCE)
-    off = (statistics.mean(free) - edges * CHANCE) / math.sqrt(variance / len(free))
-    return off, statistics.variance(free) / variance
+    chance, variance = edges * CHANCE, statistics.variance(free)
+    if variance == 0:
+        return (1.0 if free[0] == chance else 0.0), 0.0
+    return float(ttest_1samp(free, chance).pvalue), variance / (chance * (1 - CHANCE))
 
 
 def markdown(record: Mapping[str, Any]) -> str:
     """Return the table."""
     lines = [
-        "| search | edges without weights by seed | mean | by chance | off, in standard deviations | variance, 1: "
-        "independent edges | edges decided | seconds |",
+        "| search | edges without weights by seed | mean | by chance | p | variance, 1: independent edges | "
+        "edges decided | seconds |",
         "|" + "---|" * 8,
     ]
     for row in record["variants"]:
         searches = row["searches"]
         free = [sum(n for name, n in one["operations"].items() if name in FREE) for one in searches]
         edges = sum(searches[0]["operations"].values())
-        off, alike = lean(free, edges)
+        p_value, alike = lean(free, edges)
         lines.append(
             f"| {row['variant']} | {', '.join(map(str, free))} of {edges} | {statistics.mean(free):.1f} | "
-            f"{edges * CHANCE:.1f} | {off:+.1f} | {alike:.1f} | "
+            f"{edges * CHANCE:.1f} | {p_text(p_value)} | {alike:.1f} | "
             f"{', '.join(str(one['decided_edges']) for one in searches)} of {searches[0]['edges']} | "
             f"{', '.join(format(one['seconds'], '.0f') for one in searches)} |"
         )

@@ -7,7 +7,8 @@ For one data set: trains hosts (``nnUNetTrainerIACHost``, one a seed), goes on f
 for ``training.epochs`` (``bench_dice.py --host trained --arms identity random``; measured on the fold's validation
 patients), and asks ``nnunet-iac probe`` about the host of the first seed and fold (measured on part of its training
 patients). Where a fold has few patients, ``-f 0 1 2 3 4`` gives the full trainings all of the data set, and
-``--probe-seeds`` the probe its own trainings, which it needs several of.
+``--probe-seeds`` the probe its own trainings, which it needs several of. The full interval with runs is then over
+folds, and their hosts are others than the one that was probed: "agree" and "lean" compare one host with all of them.
 The schedule is the same: cells and host train together, at the same rate; the probe's is shorter. What is finished is
 not repeated. ``--read`` prints the table of several data sets.
 

@@ -10,8 +10,8 @@ logits; for ``T -> infinity`` its start is a cold one, bit for bit.
 - *Operations that the source pruned* are active again. Their logits did not move after their pruning, so they come
   back with those, but never ahead of an operation that outlived them: an edge's survivors may all have drifted below.
 - *Levels* meet by their number from full resolution, as the layers of hosts do: there they have the same channels and
-  the host's weights that they were trained with. Logits of levels that the source lacks are those of its deepest one. A
-  shared source serves every level; for a shared target the levels' logits are averaged.
+  the host's weights that they were trained with. Logits of levels that the source lacks are those of its nearest one. A
+  shared source serves every level; for a shared target the logits of the levels that it has cells on are averaged.
 - *Weights* meet by name; other widths, kernels and dimensions go by the rules of
   :mod:`nnunet_iac.cells.kernel_fit`. Running statistics and both optimisers start anew.
 """

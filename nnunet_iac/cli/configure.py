@@ -52,15 +52,15 @@ def run(args: argparse.Namespace) -> int:
         FileExistsError: if the new plans exist and ``--overwrite`` was not given.
     """
     from nnunet_iac.nnunet.plans import (
-        configuration_of,
         derive,
         new_plans_path,
         plans_path,
         preprocessed_folder,
         read_plans,
+        settings_of,
         write_plans,
     )
-    from nnunet_iac.nnunet.settings import Settings, parse_assignments
+    from nnunet_iac.nnunet.settings import parse_assignments
 
     if args.batch_size is not None and args.batch_size < 2:
         raise ValueError(f"--batch-size: expected at least 2, got {args.batch_size}")
@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
         raise FileExistsError(f"-o: expected a new name, {target} exists; choose another or give --overwrite")
     derived = derive(source, args.configuration, args.output, block, args.batch_size, args.patch_size)
     # Everything is checked before anything is written.
-    Settings.from_block(configuration_of(derived, args.configuration)["iac"])
+    settings_of(derived, args.configuration)
     write_plans(target, derived)
     print(f"wrote {target}\ntrain it with -p {args.output}")
     return 0

@@ -27,10 +27,9 @@ from nnunet_iac.nnunet.host_source import HostSource, load_host_source
 from nnunet_iac.nnunet.hosts import read_checkpoint
 from nnunet_iac.nnunet.model_folder import stored_genotype
 from nnunet_iac.nnunet.plain_errors import show_plain_errors
-from nnunet_iac.nnunet.plans import Plans, configuration_of, genotype_of, with_genotype
+from nnunet_iac.nnunet.plans import Plans, genotype_of, settings_of, with_genotype
 from nnunet_iac.nnunet.recipe import Recipe
 from nnunet_iac.nnunet.schedule import carry_momentum, make_optimizer
-from nnunet_iac.nnunet.settings import Settings
 from nnunet_iac.nnunet.splits import ensure_splits
 from nnunet_iac.nnunet.threads import respect_thread_limit
 from nnunet_iac.nnunet.training_data import patients_of
@@ -64,7 +63,7 @@ class CellTrainer(nnUNetTrainer):
         show_plain_errors()
         threads = respect_thread_limit(device)
         # Bad settings and genotypes are refused before nnU-Net makes a results folder.
-        self.settings = Settings.from_block(configuration_of(plans, configuration).get("iac", {}))
+        self.settings = settings_of(plans, configuration)
         self.genotype: Genotype | None = genotype_of(plans, configuration)
         self.resume = bool(plans.get("continue_training", False))
         super().__init__(plans, configuration, fold, dataset_json, device)

@@ -102,7 +102,7 @@ def read_multi(
         data,
         licence=licence,
         facts={
-            **search_facts(state, cells),
+            **search_facts(state, cells, folder),
             "heads": dict(zip(data.datasets, data.heads, strict=True)),
             "batch_size": data.parts[0].batch_size,
             "data": data.identity,

@@ -9,7 +9,7 @@ from typing import Any
 
 from nnunet_iac.nnunet.host_source import find_host_source
 from nnunet_iac.nnunet.label_set import read_object
-from nnunet_iac.nnunet.plans import Plans, configuration_of, derive, genotype_of, plans_path, read_plans
+from nnunet_iac.nnunet.plans import Plans, configuration_of, derive, genotype_of, plans_path, read_plans, settings_of
 from nnunet_iac.nnunet.probe_cases import count_patients, draw_cases
 from nnunet_iac.nnunet.probe_trainer import CASES, ProbeArm, ProbeTraining, fold_cases
 from nnunet_iac.nnunet.settings import Settings
@@ -179,7 +179,7 @@ def plan_probe(
 
     Raises:
         FileNotFoundError: if there is no host, or no plans.
-        ValueError: if the plans carry cells, or the fold has one patient only.
+        ValueError: if the plans carry cells or bad settings, or the fold has one patient only.
         NotImplementedError: for the second stage of a cascade.
     """
     plans = read_plans(plans_path(preprocessed, plans_name))
@@ -187,6 +187,7 @@ def plan_probe(
         raise ValueError(f"plans: expected a stock host, {plans_name} has cells; give the plans it was derived from")
     if configuration_of(plans, configuration).get("previous_stage") is not None:
         raise NotImplementedError(f"-c: expected a configuration that is no second stage of a cascade: {configuration}")
+    settings_of(plans, configuration)  # bad ones are refused before anything is trained
     checkpoint = _find_host(host, plans, configuration, fold)
     dataset_json = read_object(preprocessed / "dataset.json")
     cases, grouping = fold_cases(plans, configuration, fold, dataset_json)

@@ -28,6 +28,7 @@ from nnunet_iac.nnunet.settings import Settings
 from nnunet_iac.nnunet.weight_source import sha256_of
 from nnunet_iac.nnunet.weights import WeightTarget, weight_target
 from nnunet_iac.nnunet.zoo_network import empty_network
+from nnunet_iac.reports.result import FILE_NAME, read_result
 from nnunet_iac.search.search import STATE
 from nnunet_iac.search.state import read_content
 from nnunet_iac.zoo.entry import Description
@@ -111,7 +112,7 @@ def read_search(
         },
         licence=licence,
         facts={
-            **search_facts(state, cells),
+            **search_facts(state, cells, fold),
             "ancestors": ancestors_of_fold(fold),
             "host": {"mode": identity["mode"], "file": host.file, "is": host.words},
         },
@@ -187,10 +188,17 @@ def searched_cells(path: Path, state: Mapping[str, Any], network: CellUNet) -> M
     return cells
 
 
-def search_facts(state: Mapping[str, Any], cells: MixedCells) -> dict[str, Any]:
-    """Return what an entry says of a search and its cells: shape, budget, smoothing, genotype."""
-    identity = state["identity"]
-    genotype, decided = _genotype(state, cells), state["decided"]
+def search_facts(state: Mapping[str, Any], cells: MixedCells, folder: Path) -> dict[str, Any]:
+    """Return what an entry says of a search and its cells: shape, budget, smoothing, genotype.
+
+    Args:
+        state: see :func:`read_search_state`.
+        cells: with its weights and logits.
+        folder: of the state; the genotype is that of the finished search, chosen as its settings said
+            (``search.select``), or the argmax of the weights if it still runs.
+    """
+    identity, decided = state["identity"], state["decided"]
+    genotype = _finished_genotype(state, folder) or _genotype(state, cells)
     smoothing = {"perturbation": identity["perturbation"], "perturbation_size": identity["perturbation_size"]}
     return {
         "cell": dict(identity["cell"]),
@@ -215,8 +223,15 @@ def search_facts(state: Mapping[str, Any], cells: MixedCells) -> dict[str, Any]:
     }
 
 
+def _finished_genotype(state: Mapping[str, Any], folder: Path) -> Genotype | None:
+    if not (folder / FILE_NAME).is_file():
+        return None
+    result = read_result(folder / FILE_NAME)
+    return result.genotype if result.epochs == state["epoch"] else None
+
+
 def _genotype(state: Mapping[str, Any], cells: MixedCells) -> Genotype:
-    """Return the genotype as the search would derive it now."""
+    """Return the genotype as the weights would have it now."""
     identity, decided = state["identity"], state["decided"]
     over = bool(state["stop"]) or state["epoch"] >= identity["epochs"]
     return discretise(

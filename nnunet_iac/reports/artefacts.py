@@ -133,12 +133,25 @@ def _fold_order(path: Path) -> tuple[int, str]:
     return (int(number), "") if number.isdecimal() else (1 << 30, number)
 
 
+def _first_level(result: SearchResult | None, plans: PlansFacts, folder: Path) -> int:
+    """Return the highest resolution with a cell: as the search ended, as the plans have it, or as they ask for it."""
+    for genotype in (None if result is None else result.genotype, plans.genotype):
+        if genotype is not None:
+            return genotype.first_level
+    found = (plans.settings or {}).get("cell.first_level", 0)
+    if isinstance(found, bool) or not isinstance(found, int) or found < 0:
+        raise ValueError(
+            f"{folder.parent / 'plans.json'}: cell.first_level: expected a number from 0, got {found!r}; restore it"
+        )
+    return found
+
+
 def _read_fold(folder: Path, name: ModelName | None, plans: PlansFacts) -> FoldArtefacts:
     trace_path, result_path = folder / traces.FILE_NAME, folder / results.FILE_NAME
     trace = read_trace(trace_path) if trace_path.is_file() else None
     result = read_result(result_path) if result_path.is_file() else None
     if trace is not None:
-        trace = replace(trace, first_level=int((plans.settings or {}).get("cell.first_level", 0)))
+        trace = replace(trace, first_level=_first_level(result, plans, folder))
     origin = host_origin_of(folder)
     checkpoint = (result.host_checkpoint if result else None) or (origin.checkpoint if origin else None)
     return FoldArtefacts(

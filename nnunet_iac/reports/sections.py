@@ -90,7 +90,7 @@ def _genotype_sections(artefacts: ModelArtefacts) -> list[Section]:
         )
         for level, name in enumerate(names, start=first)
     ]
-    notice = (Notice(("The search ended undecided: this genotype was not found, only left over.",)),)
+    notice = (Notice(("The search ended undecided: this genotype was not found.",)),)
     return [Section("genotype", "Genotype", (*(notice if is_undecided(artefacts) else ()), *pictures))]
 
 
@@ -115,7 +115,7 @@ def _search_section(fold: FoldArtefacts, trace: SearchTrace, artefacts: ModelArt
 
 
 def _level_blocks(trace: SearchTrace, group: int, prefix: str, second: str, tau: float | None) -> tuple[Block, ...]:
-    suffix = f"_{group}" if trace.groups > 1 else ""
+    suffix = f"_{trace.first_level + group}" if trace.groups > 1 else ""
     probabilities = partial(figures.probabilities_png, trace, group, second)
     divergence = partial(figures.divergence_png, trace, group, second, tau)
     threshold = "" if tau is not None else " The settings name no tau, so no threshold is drawn."

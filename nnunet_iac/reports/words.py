@@ -150,11 +150,20 @@ def _fold_warnings(fold: FoldArtefacts) -> list[str]:
     if fold.result is not None and fold.result.status == "undecided":
         found.append(
             f"the search ended UNDECIDED ({fold.result.decided_edges} of {fold.result.edges} edges decided). "
-            "Do not read its genotype as found: it is the strongest of choices that were not told apart."
+            f"Do not read its genotype as found: it is {_left_over(fold.result)}."
         )
     if fold.result is not None and fold.trace is None:
         found.append("search_result.json is there but search.jsonl is not: the course of the search is unknown.")
     return found
+
+
+def _left_over(result: SearchResult) -> str:
+    """Say how the genotype of an undecided search was chosen."""
+    select = "weights" if result.genotype is None else result.genotype.origin.get("select", "weights")
+    return {
+        "draw": "drawn by lot among choices that were not told apart",
+        "removal": "what held-out losses liked best among choices that were not told apart",
+    }.get(str(select), "the strongest of choices that were not told apart")
 
 
 def _missing_epochs(trace: SearchTrace) -> int:

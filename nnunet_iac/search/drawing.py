@@ -61,7 +61,8 @@ def draw(
         seed: of the draw.
 
     Example:
-        >>> p, everything = torch.full((1, 2, 8), 1 / 8), torch.ones(1, 2, 8, dtype=torch.bool)
+        >>> p, everything = torch.full((1, 2, 8), 0.1), torch.ones(1, 2, 8, dtype=torch.bool)
+        >>> p[:, :, 4] = 0.3
         >>> found = draw(p, everything, torch.ones(1, 2, 8), torch.tensor([[True, False]]), seed=0)
         >>> found.candidates.tolist(), found.drawn
         ([[1, 7]], 1)

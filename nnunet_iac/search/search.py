@@ -47,7 +47,8 @@ class SearchResult:
     """What a search found.
 
     Attributes:
-        genotype: two edges for each node; where ``status`` is ``undecided`` it is the argmax, not a finding.
+        genotype: two edges for each node; where ``status`` is ``undecided`` it is no finding, but the argmax or what
+            ``search.select`` says.
         status: ``decided`` if every edge was decided, by weights or by removal, else ``undecided``.
         message: the same in words.
         epochs: epochs that were run.
@@ -262,7 +263,8 @@ def _result(run: Run, plan: SearchPlan, removal: Removal | None) -> SearchResult
             **selected.origin,
         },
     )
-    said = [ending(run, plan, edges - decided), auxiliary_skip_left(run, plan), selected.words]
+    said = [ending(run, plan, edges - decided, selected.origin.get("drawn_edges"))]
+    said += [auxiliary_skip_left(run, plan), selected.words]
     seconds = run.seconds + (0.0 if removal is None else removal.seconds)
     return SearchResult(genotype, status, " ".join(filter(None, said)), run.epoch, seconds, decided, edges, removal)
 
@@ -278,14 +280,13 @@ class _Selected(NamedTuple):
 
 def _selected(run: Run, plan: SearchPlan, removal: Removal | None) -> _Selected:
     architecture = run.cells.architecture
-    probabilities, edges = architecture.probabilities(), architecture.edge_weights()
+    # The first rank's, as for the decision to prune: no rounding error may make ranks train different cells.
+    probabilities, edges = (ranks.same(t.detach()) for t in (architecture.probabilities(), architecture.edge_weights()))
     if removal is not None:
         origin = {"select": "removal", "decided_by_removal": int(removal.decided.sum())}
         return _Selected(*removal.weights(probabilities), origin, selected_by_removal(removal))
     if plan.select == "weights":
         return _Selected(probabilities, edges, {}, "")
-    # The first rank's, as for the decision to prune: no rounding error may make ranks draw differently.
-    probabilities, edges = ranks.same(probabilities.detach()), ranks.same(edges.detach())
     variation, decided = ranks.gather(run.variation)[0], run.decision.decided
     drawing = draw(probabilities, architecture.mask, variation, decided, seed=plan.seed)
     origin = {"select": "draw", "drawn_edges": drawing.drawn}

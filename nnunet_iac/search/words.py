@@ -35,13 +35,20 @@ def summary(run: Run) -> str:
     return f"{int(run.decision.mask.sum())} operations active, {int(decided.sum())} of {decided.numel()} edges decided"
 
 
-def ending(run: Run, plan: SearchPlan, undecided: int) -> str:
-    """Return how the search ended, with this many edges undecided."""
+def ending(run: Run, plan: SearchPlan, undecided: int, drawn: int | None = None) -> str:
+    """Return how the search ended.
+
+    Args:
+        run: that ended.
+        plan: how it searched.
+        undecided: how many edges are.
+        drawn: how many operations the lot chose, None where it was not asked.
+    """
     edges = run.decision.decided.numel()
     if undecided == 0:
         return f"All {edges} edges were decided after {run.epoch} of {plan.epochs} epochs."
     why = f" (no progress in the last {plan.rule.plateau})" if run.decision.stop else ""
-    best = CHOSEN[plan.select]
+    best = CHOSEN[plan.select if drawn is None or drawn else "weights"]
     return (
         f"The search ended undecided: {undecided} of {edges} edges had no operation clearly ahead after "
         f"{run.epoch} of {plan.epochs} epochs{why}. The genotype is {best}, not a finding: "
@@ -79,6 +86,6 @@ def selected_by_lot(drawing: Drawing) -> str:
         return ""
     fewest, most = int(among.min()), int(among.max())
     return (
-        f"The operations of {drawing.drawn} edges were drawn, each among the {fewest} to {most} whose distance to the "
-        "first is within what chance gives; node inputs are those of the largest edge weights."
+        f"The operations of {drawing.drawn} candidate edges were drawn, each among the {fewest} to {most} whose "
+        "distance to the first is within what chance gives; nodes keep the inputs that they have without the draw."
     )

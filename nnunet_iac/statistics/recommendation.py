@@ -93,7 +93,8 @@ def recommend(found: Estimate, *, margin: float) -> Recommendation:
     2. ``high < margin``, ``runs_high < margin`` and no seed by itself reaches the margin: do not bother. With one seed
        there is no second interval, and the sentence says that trainings were not counted. This comes before the next
        rule, so a gain that is real but smaller than the margin is none to bother about;
-    3. ``low > 0``, ``runs_low > 0`` and every seed by itself is above 0: cells pay. One seed never shows it;
+    3. ``low > 0``, ``runs_low > 0`` and every seed by itself is above 0: cells pay. One seed never shows it,
+       unless it was trained on several folds (:func:`~.scatter.training_interval`); the rates below are of seeds;
     4. anything else is not settled.
 
     Both verdicts bear the same burden. How often they are said by three seeds was measured with 20 patients whose

@@ -97,6 +97,11 @@ class TestLogits:
         start_architecture(target, source.state_dict(), 1.0)
         assert torch.equal(target.architecture.alpha[0], source.architecture.alpha.mean(0))
 
+    @pytest.mark.parametrize(("ahead", "mean"), [(0, 10.0), (1, 0.0), (2, 0.0), (5, 0.0), (-1, 10.0)])
+    def test_a_shared_target_leaves_out_levels_above_its_first(self, ahead, mean):
+        found = match_levels(torch.tensor([[30.0], [0.0], [0.0]]), 1, shared=True, ahead=ahead)
+        assert found.tolist() == [[mean]]
+
     def test_one_level_of_its_own_takes_that_of_full_resolution(self):
         assert match_levels(torch.tensor([[1.0], [3.0]]), 1, shared=False).tolist() == [[1.0]]
 

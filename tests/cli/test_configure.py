@@ -50,6 +50,19 @@ def test_a_patch_that_the_network_cannot_take_is_refused(
     assert files(planned) == before
 
 
+def test_cells_at_levels_that_the_network_does_not_have_are_refused(
+    planned: Folders, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = files(planned)
+
+    assert main([*BASE, "-o", "deep", "--set", "cell.first_level=2"]) == 2
+    assert "expected at most 1, since the plan has 2 skip connections, got 2; set cell.first_level" in (
+        capsys.readouterr().err
+    )
+    assert files(planned) == before
+    assert main([*BASE, "-o", "deep", "--set", "cell.first_level=1"]) == 0
+
+
 def test_set_may_be_repeated(planned: Folders) -> None:
     assert main([*BASE, "-o", "short", "--set", "search.epochs=8", "--set", "search.seed=1", "cell.nodes=2"]) == 0
 

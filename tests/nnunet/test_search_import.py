@@ -91,6 +91,23 @@ def test_a_joint_search_brings_the_host_that_it_trained(tiny: Folders, monkeypat
     assert len(about.facts["mask"]) == 2 and problem_of(Zoo.create(fold / "z").add(about, tensors).entry, 1) == ""
 
 
+def test_the_genotype_is_the_one_that_was_trained_not_the_argmax(continued: Folders) -> None:
+    """As with `search.select=draw` or `removal`: the state does not know it, the result does."""
+    fold = continued.results / MODEL / "fold_0"
+    path = fold / "search_result.json"
+    record = json.loads(path.read_text())
+    drawn = Genotype.random(seed=5).to_dict()
+    record["genotype"] = drawn | {"kind": "searched", "origin": {"select": "draw", "status": "undecided"}}
+    path.write_text(json.dumps(record))
+
+    facts = read_search(fold)[0].facts
+    assert facts["genotype"]["cells"] == drawn["cells"] and facts["genotype"]["origin"]["select"] == "draw"
+
+    # A result of another length is not that of this state.
+    path.write_text(json.dumps(record | {"epochs": record["epochs"] + 1}))
+    assert read_search(fold)[0].facts["genotype"]["cells"] != drawn["cells"]
+
+
 class TestBadInput:
     @pytest.fixture
     def fold(self, continued: Folders) -> Path:

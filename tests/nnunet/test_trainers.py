@@ -356,3 +356,24 @@ class TestPretrainedWeights:
 
         trained = final_weights(fold(hosted, "nnUNetTrainerIACImplantIdentity", "frozen"))
         assert equal(trained, final_weights(weights.parent)), "the trained host counts, not a random encoder"
+
+
+def test_cells_at_levels_that_the_network_does_not_have_are_refused_before_anything_is_made(tiny: Folders) -> None:
+    plans = read_plans(tiny.preprocessed / "tiny.json")
+    plans["configurations"]["2d"]["iac"].setdefault("cell", {})["first_level"] = 7
+    write_plans(tiny.preprocessed / "tiny.json", plans)
+
+    with pytest.raises(ValueError, match=r"first_level: expected at most 1, .* got 7; set cell.first_level"):
+        make_trainer("nnUNetTrainerIACRandom")
+    assert not tiny.results.exists()
+
+
+def test_a_network_without_cells_at_full_resolution_trains_and_its_plans_say_so(tiny: Folders) -> None:
+    configure("deep", "cell.first_level=1", "host.epochs=1")
+    train("nnUNetTrainerIAC", plans="deep")
+
+    weights = final_weights(tiny.results / "nnUNetTrainerIAC__deep__2d" / "fold_0")
+    assert {name.split(".")[2] for name in weights if name.startswith("cells.levels.")} == {"1"}
+    written = read_plans(tiny.results / "nnUNetTrainerIAC__deep__2d" / "plans.json")
+    genotype = genotype_of(written, "2d")
+    assert genotype is not None and (genotype.kind, genotype.first_level) == ("searched", 1)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import sys
 
 import pytest
@@ -123,3 +124,38 @@ def test_reports_need_neither_torch_nor_nnunet_nor_pyplot():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stderr.strip() == "" and done.stdout == ""
+
+
+def test_levels_of_a_search_that_leaves_the_highest_out_are_named_and_numbered_alike(results):
+    path = results.with_search(groups=2, epochs=9).fold() / "search_result.json"
+    record = json.loads(path.read_text())
+    record["genotype"]["first_level"] = 1
+    path.write_text(json.dumps(record))
+    names = names_of(results.model)
+    for kind in ("genotype", "fold_0_probabilities", "fold_0_divergence"):
+        assert [f"{kind}_{level}" in names for level in range(3)] == [False, True, True]
+    page = write_report(results.model).page.read_text(encoding="utf-8")
+    assert "level 0 (full resolution)" not in page and "from level 1 on" in page
+
+
+@pytest.mark.parametrize("wrong", ["x", None, [], True, -1])
+def test_a_running_search_whose_plans_name_no_level_is_refused_with_its_file(results, wrong):
+    results.with_search(ended=False)
+    results.with_plans(None)
+    path = results.model / "plans.json"
+    plans = json.loads(path.read_text())
+    plans["configurations"]["2d"]["iac"]["cell"] = {"first_level": wrong}
+    path.write_text(json.dumps(plans))
+    with pytest.raises(ValueError, match=r"plans\.json: cell\.first_level: expected a number from 0"):
+        read_results(results.model)
+
+
+def test_a_drawn_genotype_is_not_called_the_strongest(results):
+    path = results.with_search(epochs=3).fold() / "search_result.json"
+    record = json.loads(path.read_text())
+    record["status"] = "undecided"
+    record["genotype"]["origin"]["select"] = "draw"
+    path.write_text(json.dumps(record))
+    page = write_report(results.model).page.read_text(encoding="utf-8")
+    assert "it is drawn by lot among choices that were not told apart" in page
+    assert "it is the strongest" not in page

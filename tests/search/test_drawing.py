@@ -141,7 +141,7 @@ class TestSearches:
         result = search(tmp_path, tiny_network(nodes=1), PLAN, lambda output, target: 0.0 * output.sum())
         assert result.status == "undecided" and result.decided_edges == 0
         assert "The genotype is drawn by lot, not a finding" in result.message
-        assert "operations of 2 edges were drawn, each among the 7 to 7 whose distance" in result.message
+        assert "operations of 2 candidate edges were drawn, each among the 7 to 7 whose distance" in result.message
         assert result.genotype.origin["select"] == "draw" and result.genotype.origin["drawn_edges"] == 2
 
     def test_seeds_differ_without_a_signal_and_agree_with_one(self, tmp_path: Path):

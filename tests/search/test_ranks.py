@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -39,6 +40,8 @@ PLANS = {
 """Without a signal: nothing is pruned."""
 PRUNING = SearchPlan(epochs=25, iterations=6, warmup_epochs=1, drift=0.4, tau=0.1, patience=1)
 """Prunes where one operation is rewarded, and ends by itself."""
+BY_LOT = SearchPlan(epochs=4, iterations=2, warmup_epochs=1, select="draw")
+"""Ends undecided."""
 MASK = "cells.architecture.mask"
 SKIP = OPERATIONS.index("skip_connect")
 HALF_STEPS = "half-steps"
@@ -63,15 +66,16 @@ def halves(stream: int, rank: int, count: int):
 def search(folder: Path, name: str, rank: int, count: int) -> tuple[dict[str, torch.Tensor], list[str]]:
     """What is found, and what the log says of every epoch."""
     torch.set_num_threads(1)
-    plan, variation, said = PLANS.get(name, PRUNING), None, []
+    plan, variation, said = {**PLANS, "disagreeing by lot": BY_LOT}.get(name, PRUNING), None, []
     network = tiny_network(mode=plan.mode).double()
     log = said.append
-    if name == "disagreeing" and rank > 0:
+    if name.startswith("disagreeing") and rank > 0:
         variation, log = disagreement(network.cells.architecture, said)
     torch.manual_seed(100 + (0 if count == 1 else rank))
     streams = (halves(1, rank, count), halves(2, rank, count))
     loss = signal(network) if plan is PRUNING else no_signal
     result = run_search(network, loss, *streams, plan, folder, device=CPU, log=log, variation=variation)
+    said += [result.message, json.dumps(result.genotype.to_dict())]
     removal = {} if result.removal is None else {"edges": result.removal.edges, "p": result.removal.operation_p}
     return {**network.state_dict(), **removal}, said
 
@@ -180,6 +184,13 @@ def test_ranks_that_would_decide_otherwise_follow_the_first(tmp_path):
     assert not first[MASK].all() and torch.equal(first[MASK], second[MASK])
     assert first["cells.architecture.alpha"].ne(second["cells.architecture.alpha"]).any()
     assert said == said_too and f"epoch {PRUNING.epochs} of" not in "".join(said)
+
+
+def test_ranks_that_would_draw_otherwise_have_the_first_ones_genotype(tmp_path):
+    (first, said), (second, said_too) = two_ranks(tmp_path, "disagreeing by lot")
+
+    assert first["cells.architecture.alpha"].ne(second["cells.architecture.alpha"]).any()
+    assert said == said_too and "were drawn" in said[-2]
 
 
 def test_gradients_of_nnunets_own_loss_are_those_of_the_whole_batch(tmp_path):
