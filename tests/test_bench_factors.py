@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import shutil
 from pathlib import Path
 from types import ModuleType
 
@@ -65,7 +66,7 @@ class TestConditions:
         assert sorted(fake.take_started()) == ["identity, seed 2", "random, seed 2", "random, seed 2"]
 
     def test_a_condition_of_cells_is_compared_with_the_trainings_without_cells_of_the_base(
-        self, bench: Bench, tmp_path: Path
+        self, bench: Bench, planned: Folders, tmp_path: Path
     ) -> None:
         module, fake = bench
         file = tmp_path / "f.json"
@@ -80,6 +81,14 @@ class TestConditions:
         record = json.loads((tmp_path / "f_base.json").read_text())["against_control"]["random"]
         assert base["difference"] == record["difference"] and base["interval"] == record["interval"]
         assert base["of_runs"] == record["of_runs"]
+
+        # Measured together with these trainings without cells, and with no others: what counts is theirs alone.
+        studies = [
+            module.Study(**json.loads((tmp_path / f"f_{name}.json").read_text())["study"]) for name in ("base", "from1")
+        ]
+        for seed in (0, 1):
+            shutil.rmtree(studies[0].model_folder("random", seed, planned.results.parent))
+        assert module._row("from1", studies[1], studies[0]) == deeper
 
     def test_another_budget_under_the_same_tag_is_refused(
         self, bench: Bench, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -18,6 +18,9 @@ CHOSEN: Mapping[Selection, str] = {
 }
 """What the genotype of an undecided search is."""
 
+ARGMAX = " The argmax of few steps leans to some operations (README); search.select=draw lets chance choose instead."
+"""What is said of it where the weights chose."""
+
 
 def epoch_lines(run: Run, record: EpochRecord, epochs: int) -> list[str]:
     """Return what is said of an epoch: where the search stands, then every operation that was pruned."""
@@ -53,6 +56,7 @@ def ending(run: Run, plan: SearchPlan, undecided: int, drawn: int | None = None)
         f"The search ended undecided: {undecided} of {edges} edges had no operation clearly ahead after "
         f"{run.epoch} of {plan.epochs} epochs{why}. The genotype is {best}, not a finding: "
         "compare it with random cells before you rely on it, or search with more search.iterations."
+        + (ARGMAX if plan.select == "weights" else "")
     )
 
 

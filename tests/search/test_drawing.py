@@ -136,11 +136,13 @@ class TestSearches:
         again = search(tmp_path / "a", tiny_network(nodes=1), PLAN, resume=True)
         assert again.genotype == by_lot.genotype and again.message == by_lot.message
         assert "select" not in by_weights.genotype.origin
+        assert by_weights.message.endswith("search.select=draw lets chance choose instead.")
 
     def test_an_undecided_search_says_that_it_was_drawn(self, tmp_path: Path):
         result = search(tmp_path, tiny_network(nodes=1), PLAN, lambda output, target: 0.0 * output.sum())
         assert result.status == "undecided" and result.decided_edges == 0
         assert "The genotype is drawn by lot, not a finding" in result.message
+        assert "search.select=draw" not in result.message
         assert "operations of 2 candidate edges were drawn, each among the 7 to 7 whose distance" in result.message
         assert result.genotype.origin["select"] == "draw" and result.genotype.origin["drawn_edges"] == 2
 
