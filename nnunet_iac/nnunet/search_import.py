@@ -18,7 +18,7 @@ from nnunet_iac.cells.genotype import OPERATIONS, Genotype
 from nnunet_iac.cells.mixed import MixedCells
 from nnunet_iac.cells.network import CellUNet
 from nnunet_iac.cells.warm_start import VARIATION
-from nnunet_iac.nnunet.cell_search import mixed_cells
+from nnunet_iac.nnunet.cell_search import RESULT, mixed_cells
 from nnunet_iac.nnunet.label_set import read_object
 from nnunet_iac.nnunet.lineage import ancestors_of_fold
 from nnunet_iac.nnunet.model_folder import PLANS
@@ -28,7 +28,6 @@ from nnunet_iac.nnunet.settings import Settings
 from nnunet_iac.nnunet.weight_source import sha256_of
 from nnunet_iac.nnunet.weights import WeightTarget, weight_target
 from nnunet_iac.nnunet.zoo_network import empty_network
-from nnunet_iac.reports.result import FILE_NAME, read_result
 from nnunet_iac.search.search import STATE
 from nnunet_iac.search.state import read_content
 from nnunet_iac.zoo.entry import Description
@@ -224,10 +223,14 @@ def search_facts(state: Mapping[str, Any], cells: MixedCells, folder: Path) -> d
 
 
 def _finished_genotype(state: Mapping[str, Any], folder: Path) -> Genotype | None:
-    if not (folder / FILE_NAME).is_file():
+    path = folder / RESULT
+    record = read_object(path) if path.is_file() else {}
+    if record.get("epochs") != state["epoch"]:
         return None
-    result = read_result(folder / FILE_NAME)
-    return result.genotype if result.epochs == state["epoch"] else None
+    try:
+        return Genotype.from_dict(record.get("genotype", {}))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}; restore the file, or search again") from error
 
 
 def _genotype(state: Mapping[str, Any], cells: MixedCells) -> Genotype:

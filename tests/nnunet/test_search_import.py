@@ -103,6 +103,10 @@ def test_the_genotype_is_the_one_that_was_trained_not_the_argmax(continued: Fold
     facts = read_search(fold)[0].facts
     assert facts["genotype"]["cells"] == drawn["cells"] and facts["genotype"]["origin"]["select"] == "draw"
 
+    path.write_text(json.dumps({key: value for key, value in record.items() if key != "genotype"}))
+    with pytest.raises(ValueError, match=r"search_result\.json: genotype\.schema: expected 1, got None"):
+        read_search(fold)
+
     # A result of another length is not that of this state.
     path.write_text(json.dumps(record | {"epochs": record["epochs"] + 1}))
     assert read_search(fold)[0].facts["genotype"]["cells"] != drawn["cells"]
