@@ -38,7 +38,7 @@ def test_a_trainer_takes_what_the_environment_allows(monkeypatch: pytest.MonkeyP
     def stop(*_: object) -> None:
         raise InterruptedError
 
-    monkeypatch.setattr("nnunet_iac.nnunet.cell_trainer.configuration_of", stop)  # what comes next there
+    monkeypatch.setattr("nnunet_iac.nnunet.cell_trainer.settings_of", stop)  # what comes next there
     with pytest.raises(InterruptedError):
         CellTrainer({}, "2d", 0, {}, torch.device("cpu"))
     assert torch.get_num_threads() == 1
