@@ -18,7 +18,7 @@ CHOSEN: Mapping[Selection, str] = {
 }
 """What the genotype of an undecided search is."""
 
-ARGMAX = " The argmax of few steps leans to some operations (README); search.select=draw lets chance choose instead."
+ARGMAX = " Such an argmax may lean to some operations; search.select=draw lets chance choose instead."
 """What is said of it where the weights chose."""
 
 
