@@ -25,12 +25,11 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bench_arguments import add_data_arguments, add_run_arguments
 from bench_environment import bench_environment
@@ -51,6 +50,7 @@ from dice_study import (
     TRAINERS,
     Study,
 )
+from dice_tables import Result, study_markdown, study_record
 
 from nnunet_iac.atomic import write_json
 from nnunet_iac.nnunet.plans import preprocessed_folder
@@ -60,14 +60,10 @@ from nnunet_iac.nnunet.training_processes import Training, run_trainings
 if TYPE_CHECKING:
     from nnunet_iac.nnunet.measured_arms import MeasuredArms
     from nnunet_iac.nnunet.predictions import Arm
-    from nnunet_iac.reports.comparison import Comparison, Row
-    from nnunet_iac.reports.result import SearchResult
+    from nnunet_iac.reports.comparison import Comparison
 
 MARGIN = 0.5
 """Dice points that would not matter (our choice)."""
-
-Cell = tuple[int, int]
-"""A seed and a fold."""
 
 PLANS_OPTIONS = "--budget, --short, --batch-size, --patch-size, --host, --hosts"
 """What makes the plans of one ``--tag`` what they are."""
@@ -101,9 +97,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if failed:
         return 1
     result = _measure(study, results, args.margin)
-    print("\n" + _markdown(result))
+    print("\n" + study_markdown(result))
     if args.json:
-        write_json(Path(args.json), _record(replace(study, budget=budget), result, args))
+        how = {"threads": args.threads, "jobs": args.jobs, "device": args.device}
+        write_json(Path(args.json), study_record(replace(study, budget=budget), result, **how))
     return 0
 
 
@@ -161,21 +158,6 @@ def _study(args: argparse.Namespace, dataset: str) -> Study:
     )
 
 
-@dataclass(frozen=True)
-class Result:
-    """What the arms gave.
-
-    Attributes:
-        table: every arm against the control.
-        pairs: ``(first, second)`` to ``first minus second``.
-        searches: ``seconds``, ``epochs``, ``decided_edges`` and ``edges`` by arm, seed and fold.
-    """
-
-    table: Comparison
-    pairs: Mapping[tuple[str, str], Row]
-    searches: Mapping[str, Mapping[Cell, SearchResult]]
-
-
 def _measure(study: Study, results: Path, margin: float) -> Result:
     """Measure the masks of all arms and read how the searches ended."""
     from nnunet_iac.nnunet.measured_arms import measure_arms
@@ -189,11 +171,7 @@ def _measure(study: Study, results: Path, margin: float) -> Result:
     searching = [arm for arm in (FULL, PRUNED, SHORT) if arm in names]
     return Result(
         table=compare(measured, [arm.name for arm in arms], margin),
-        pairs={
-            pair: compare(measured, pair[::-1], margin).main_rows("dice")[1]
-            for pair in PAIRS
-            if set(names) >= set(pair)
-        },
+        pairs={pair: compare(measured, pair[::-1], margin) for pair in PAIRS if set(names) >= set(pair)},
         searches={
             arm: {
                 (seed, fold): read_result(path)
@@ -227,93 +205,6 @@ def compare(measured: MeasuredArms, arms: Sequence[str], margin: float) -> Compa
 
     scores = measured.scores({arm: arm for arm in arms})
     return build_comparison(scores, margins={"dice": margin, "hd95": 1.0}, unit=measured.unit)
-
-
-def _markdown(result: Result) -> str:
-    from nnunet_iac.reports.paired_texts import difference_text, inside_text, interval_text, p_text
-
-    rows, runs = result.table.main_rows("dice"), result.table.scores.run_means["dice"]
-    lines = [
-        f"{len(rows[0].values)} patients; each patient's Dice is its mean over seeds.\n",
-        f"| arm | Dice by seed | mean | minus {rows[0].arm}, 95 % CI | CI with runs | Wilcoxon p (Holm) | search "
-        "epochs | seconds |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for row, dice in zip(rows, runs, strict=True):
-        cost = list(result.searches.get(row.arm, {}).values())
-        epochs = ", ".join(f"{c.epochs} ({c.decided_edges}/{c.edges} decided)" for c in cost)
-        against = " | | "
-        if row.result:
-            texts = (difference_text(row.result), interval_text(row.of_runs), p_text(row.result.holm))
-            against = " | ".join(texts)
-        lines.append(
-            f"| {row.arm} | {', '.join(f'{d:.2f}' for d in dice)} | {row.values.mean():.2f} | {against} | {epochs} | "
-            f"{', '.join(f'{c.seconds:.0f}' for c in cost)} |"
-        )
-    lines += ["", *_ratios(result.searches), ""]
-    lines += [
-        "| pair | difference, 95 % CI | CI with runs | Wilcoxon p | inside the margin (both CIs) |",
-        "|---|---|---|---|---|",
-    ]
-    for (first, second), row in result.pairs.items():
-        if row.result is not None and row.verdict is not None:
-            texts = (difference_text(row.result), interval_text(row.of_runs), p_text(row.result.p_value))
-            lines.append(f"| {first} minus {second} | {' | '.join((*texts, inside_text(row.verdict)))} |")
-    return "\n".join(lines)
-
-
-def _ratios(searches: Mapping[str, Mapping[Cell, SearchResult]]) -> list[str]:
-    """Say how many times cheaper each search was than the full one of the same seed and fold, in wall-clock."""
-    full = searches.get(FULL, {})
-    times = {
-        arm: [full[cell].seconds / found.seconds for cell, found in cells.items() if cell in full]
-        for arm, cells in searches.items()
-        if arm != FULL
-    }
-    return [
-        f"The {arm} was {', '.join(f'{one:.1f}' for one in of_arm)} times cheaper than the full one (by seed and fold, "
-        "wall-clock)."
-        for arm, of_arm in times.items()
-        if of_arm
-    ]
-
-
-COST = ("status", "epochs", "seconds", "decided_edges", "edges")
-
-
-def _record(study: Study, result: Result, args: argparse.Namespace) -> dict[str, Any]:
-    scores = result.table.scores
-    rows = {row.arm: _figures(row) for row in result.table.main_rows("dice") if row.result is not None}
-    return {
-        "study": asdict(study),
-        "threads": args.threads,
-        "jobs": args.jobs,
-        "device": args.device,
-        "patients": list(scores.patients),
-        "dice": {arm: scores.paired("dice")[index].tolist() for index, arm in enumerate(scores.arms)},
-        "dice_by_seed": dict(zip(scores.arms, scores.run_means["dice"], strict=True)),
-        "against_control": rows,
-        "pairs": {" minus ".join(pair): _figures(row) for pair, row in result.pairs.items() if row.result},
-        "search": {
-            arm: [
-                {"seed": seed, "fold": fold, **{key: getattr(found, key) for key in COST}, "operations": _counts(found)}
-                for (seed, fold), found in cells.items()
-            ]
-            for arm, cells in result.searches.items()
-        },
-    }
-
-
-def _counts(found: SearchResult) -> dict[str, int]:
-    """Return how often each operation is in the cells that a search found."""
-    cells = () if found.genotype is None else found.genotype.cells
-    return dict(Counter(operation for cell in cells for node in cell for operation, _ in node))
-
-
-def _figures(row: Row) -> dict[str, Any]:
-    found = [asdict(part) for part in (row.result, row.verdict) if part is not None]
-    of_runs = None if row.of_runs is None else asdict(row.of_runs)
-    return {**{key: value for part in found for key, value in part.items()}, "of_runs": of_runs}
 
 
 if __name__ == "__main__":

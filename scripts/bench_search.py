@@ -2,8 +2,9 @@
 
     python scripts/bench_search.py -d 4 -c 2d --host trained --seeds 0 1 2 --json search.json
 
-The arms are those of ``bench_dice.py`` that search, with random cells as the control; all its options hold. Printed:
-how many times cheaper each search was, and whether its retrained cells are worse than those of the full search.
+All options are those of ``bench_dice.py`` (``--help`` tells them); unless ``--arms`` says otherwise, its arms are those
+that search, with random cells and none as controls. Printed: how many times cheaper each search was, and whether its
+retrained cells are worse than those of the full search.
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ ARMS = ("identity", "random", "full search", "pruned search", "short search")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the arms that search, and their controls."""
+    """Run the arms that search, and their controls; the status is that of ``bench_dice.py``."""
     words = list(sys.argv[1:] if argv is None else argv)
-    return bench_dice.main([*words, "--arms", *ARMS])
+    # First, because argparse takes the last of two --arms.
+    return bench_dice.main(["--arms", *ARMS, *words])
 
 
 if __name__ == "__main__":

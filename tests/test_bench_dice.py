@@ -31,8 +31,11 @@ def files(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.glob("*.json")}
 
 
-def row(text: str, start: str) -> list[str]:
-    """The cells of the table's row that starts so."""
+def row(text: str, start: str, part: str = "Dice") -> list[str]:
+    """The cells of the row that starts so, in the tables of Dice, of HD95 or of classes."""
+    dice, _, rest = text.partition("HD95 (")
+    hd95, _, classes = rest.partition("| pair, by class")
+    text = {"Dice": dice, "HD95": hd95, "classes": classes}[part]
     (line,) = [line for line in text.splitlines() if line.startswith(f"| {start} |")]
     return [cell.strip() for cell in line.split("|")[1:-1]]
 
@@ -218,6 +221,33 @@ class TestTables:
             **{"seed": 1, "fold": 0, "status": "decided", "epochs": 10, "seconds": 5, "decided_edges": 13, "edges": 14},
             "operations": {},
         }
+
+    def test_hd95_and_every_class_stand_beside_the_dice(
+        self, bench: Bench, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    ) -> None:
+        module, fake = bench
+        fake.shift = lambda arm, seed: {"full search": 0, "short search": 2}.get(arm, 1)
+        words = ["--arms", "full search", "short search", "--json", str(tmp_path / "dice.json")]
+        assert module.main(["-d", "990", "--seeds", "0", "1", *words]) == 0
+
+        said, found = capsys.readouterr().out, record(tmp_path / "dice.json")
+        pair = "short search minus full search"
+        figures = found["hd95"]["pairs"][pair]
+        # Masks that are further off have a larger distance: the loss has the other sign than that of Dice.
+        assert figures["difference"] > 1 and found["pairs"][pair]["difference"] < -5 and not figures["non_inferior"]
+        assert row(said, pair, "HD95")[1].startswith(f"+{figures['difference']:.2f} [")
+        assert row(said, "full search", "HD95")[1:3] == ["0.00, 0.00", "0.00"]
+        assert found["hd95"]["by_seed"]["full search"] == [0, 0] and found["hd95"]["unit"] in said
+        assert row(said, "host", "HD95")[3:] == ["", "", ""]  # the control has nothing to be compared with
+
+        by_class = found["pairs_by_class"][pair]
+        lines = [line for line in said.splitlines() if line.startswith(f"| {pair} |")]
+        assert len(by_class) > 1 and len(lines) == 2 + len(by_class)
+        for name, line in zip(by_class, lines[2:], strict=True):
+            cells = [cell.strip() for cell in line.split("|")[2:-1]]
+            assert cells[0] == name
+            assert cells[1].startswith(f"{by_class[name]['dice']['difference']:+.2f} [")
+            assert cells[4].startswith(f"{by_class[name]['hd95']['difference']:+.2f} [")
 
     def test_the_benchmark_of_searches_is_this_one_with_arms_that_search(
         self, bench: Bench, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import textbook_cell
 import torch
@@ -14,6 +16,11 @@ STAGES = {
     "2D": Stage(20, (3, 3), nn.InstanceNorm2d, {"affine": True}),
     "3D": Stage(20, (3, 3, 3), nn.InstanceNorm3d, {"affine": True}),
     "3D thick slices": Stage(20, (1, 3, 3), nn.InstanceNorm3d, {"affine": True}),
+}
+WIDE = {
+    # Their parts are wider than `outgoing.DENSE_CHANNELS`: depthwise convolutions channel by channel, no product kernel.
+    f"{name} wide": replace(stage, channels=256)
+    for name, stage in STAGES.items()
 }
 SHAPES = {2: (9, 10), 3: (3, 7, 8)}
 
@@ -71,7 +78,7 @@ def largest_difference(a: list[torch.Tensor], b: list[torch.Tensor]) -> float:
 
 
 @pytest.mark.parametrize("pruned", [False, True], ids=["all operations", "random mask"])
-@pytest.mark.parametrize("stage", STAGES.values(), ids=STAGES)
+@pytest.mark.parametrize("stage", (STAGES | WIDE).values(), ids=STAGES | WIDE)
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-10)])
 def test_the_mixed_cell_equals_the_textbook(stage, pruned, dtype, tolerance):
     cells = drawn_cells(stage, seed=3, nodes=3, partial=4, pruned=pruned, dtype=dtype)

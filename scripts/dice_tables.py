@@ -1,0 +1,220 @@
+"""What a study of ``bench_dice.py`` gave, as the text that is printed and the record that is written.
+
+Dice and HD95 are read as two answers: cells can gain the one and lose the other, so neither is left out.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+from dice_study import FULL, Study
+
+from nnunet_iac.reports.comparison import MEAN, metric_title
+from nnunet_iac.reports.paired_texts import difference_text, inside_text, interval_text, p_text
+
+if TYPE_CHECKING:
+    from nnunet_iac.reports.comparison import Comparison, Row
+    from nnunet_iac.reports.result import SearchResult
+    from nnunet_iac.statistics.patients import Metric
+
+Cell = tuple[int, int]
+"""A seed and a fold."""
+
+NAMES: dict[Metric, str] = {"dice": "Dice", "hd95": "HD95"}
+
+COST = ("status", "epochs", "seconds", "decided_edges", "edges")
+
+
+@dataclass(frozen=True)
+class Result:
+    """What the arms gave.
+
+    Attributes:
+        table: every arm against the control.
+        pairs: ``(first, second)`` to ``first minus second``.
+        searches: ``seconds``, ``epochs``, ``decided_edges`` and ``edges`` by arm, seed and fold.
+    """
+
+    table: Comparison
+    pairs: Mapping[tuple[str, str], Comparison]
+    searches: Mapping[str, Mapping[Cell, SearchResult]]
+
+
+def study_markdown(result: Result) -> str:
+    """Return the tables: arms by Dice, what searches cost, pairs by Dice; the same by HD95; pairs by class."""
+    patients = len(result.table.main_rows("dice")[0].values)
+    parts = [
+        f"{patients} patients; each patient's value is its mean over seeds.",
+        _arms(result, "dice"),
+        "\n".join(_ratios(result.searches)),
+        _pairs(result, "dice"),
+        f"{metric_title(result.table, 'hd95')}, lower is better:",
+        _arms(result, "hd95"),
+        _pairs(result, "hd95"),
+        _classes(result),
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def study_record(study: Study, result: Result, *, threads: int | None, jobs: int, device: str) -> dict[str, Any]:
+    """Return everything that is printed, unrounded; Dice at the top, HD95 under its name, classes under theirs."""
+    return {
+        "study": asdict(study),
+        "threads": threads,
+        "jobs": jobs,
+        "device": device,
+        "patients": list(result.table.scores.patients),
+        "dice": _by_patient(result, "dice"),
+        "dice_by_seed": _by_seed(result, "dice"),
+        "against_control": _against_control(result, "dice"),
+        "pairs": {name: rows["dice", MEAN] for name, rows in _figures_of_pairs(result).items()},
+        "hd95": {
+            "unit": result.table.unit,
+            "by_patient": _by_patient(result, "hd95"),
+            "by_seed": _by_seed(result, "hd95"),
+            "against_control": _against_control(result, "hd95"),
+            "pairs": {name: rows["hd95", MEAN] for name, rows in _figures_of_pairs(result).items()},
+        },
+        "pairs_by_class": {
+            name: {
+                structure: {metric: rows[metric, structure] for metric in NAMES}
+                for structure in result.table.scores.classes
+            }
+            for name, rows in _figures_of_pairs(result).items()
+        },
+        "search": {
+            arm: [
+                {"seed": seed, "fold": fold, **{key: getattr(found, key) for key in COST}, "operations": _counts(found)}
+                for (seed, fold), found in cells.items()
+            ]
+            for arm, cells in result.searches.items()
+        },
+    }
+
+
+def _arms(result: Result, metric: Metric) -> str:
+    """Every arm against the control; what the searches cost stands beside their Dice."""
+    rows, runs = result.table.main_rows(metric), result.table.scores.run_means[metric]
+    head = [
+        "arm",
+        f"{NAMES[metric]} by seed",
+        "mean",
+        f"minus {rows[0].arm}, 95 % CI",
+        "CI with runs",
+        "Wilcoxon p (Holm)",
+    ]
+    with_cost = metric == "dice"
+    lines = [_line([*head, *(["search epochs", "seconds"] if with_cost else [])])]
+    lines.append("|" + "---|" * (len(head) + 1 + 2 * with_cost))
+    for row, by_seed in zip(rows, runs, strict=True):
+        against = ["", "", ""]
+        if row.result:
+            against = [difference_text(row.result), interval_text(row.of_runs), p_text(row.result.holm)]
+        cost = list(result.searches.get(row.arm, {}).values())
+        spent = [
+            ", ".join(f"{one.epochs} ({one.decided_edges}/{one.edges} decided)" for one in cost),
+            ", ".join(f"{one.seconds:.0f}" for one in cost),
+        ]
+        values = ", ".join(f"{value:.2f}" for value in by_seed)
+        lines.append(_line([row.arm, values, f"{row.values.mean():.2f}", *against, *(spent if with_cost else [])]))
+    return "\n".join(lines)
+
+
+def _ratios(searches: Mapping[str, Mapping[Cell, SearchResult]]) -> list[str]:
+    """Say how many times cheaper each search was than the full one of the same seed and fold, in wall-clock."""
+    full = searches.get(FULL, {})
+    times = {
+        arm: [full[cell].seconds / found.seconds for cell, found in cells.items() if cell in full]
+        for arm, cells in searches.items()
+        if arm != FULL
+    }
+    return [
+        f"The {arm} was {', '.join(f'{one:.1f}' for one in of_arm)} times cheaper than the full one (by seed and fold, "
+        f"wall-clock; median {median(of_arm):.1f})."
+        for arm, of_arm in times.items()
+        if of_arm
+    ]
+
+
+def _pairs(result: Result, metric: Metric) -> str:
+    head = [
+        "pair",
+        f"{NAMES[metric]}: difference, 95 % CI",
+        "CI with runs",
+        "Wilcoxon p",
+        "inside the margin (both CIs)",
+    ]
+    lines = [_line(head), "|" + "---|" * len(head)]
+    for pair, rows in _rows_of_pairs(result).items():
+        row = rows[metric, MEAN]
+        if row.result is not None and row.verdict is not None:
+            texts = [difference_text(row.result), interval_text(row.of_runs), p_text(row.result.p_value)]
+            lines.append(_line([pair, *texts, inside_text(row.verdict)]))
+    return "\n".join(lines) if lines[2:] else ""
+
+
+def _classes(result: Result) -> str:
+    """Pairs by class, where there are several: a thin structure can lose what the mean does not show."""
+    classes = result.table.scores.classes
+    if len(classes) < 2 or not result.pairs:
+        return ""
+    head = ["pair, by class (p uncorrected)", "class"]
+    head += [text for name in NAMES.values() for text in (f"{name}: difference, 95 % CI", "CI with runs", "p")]
+    lines = [_line(head), "|" + "---|" * len(head)]
+    for pair, rows in _rows_of_pairs(result).items():
+        for structure in classes:
+            texts = [text for metric in NAMES for text in _of_class(rows[metric, structure])]
+            lines.append(_line([pair, structure, *texts]))
+    return "\n".join(lines)
+
+
+def _of_class(row: Row) -> list[str]:
+    if row.result is None:
+        return ["fewer than two patients have it", "", ""]
+    return [difference_text(row.result), interval_text(row.of_runs), p_text(row.result.p_value)]
+
+
+def _rows_of_pairs(result: Result) -> dict[str, dict[tuple[Metric, str], Row]]:
+    """Return for each pair, by its name, the row of its first arm by metric and class (or their mean)."""
+    return {
+        " minus ".join(pair): {(row.metric, row.structure): row for row in found.rows if row.arm == pair[0]}
+        for pair, found in result.pairs.items()
+    }
+
+
+def _figures_of_pairs(result: Result) -> dict[str, dict[tuple[Metric, str], dict[str, Any]]]:
+    return {name: {key: _figures(row) for key, row in rows.items()} for name, rows in _rows_of_pairs(result).items()}
+
+
+def _by_patient(result: Result, metric: Metric) -> dict[str, list[float]]:
+    scores = result.table.scores
+    return {arm: values.tolist() for arm, values in zip(scores.arms, scores.paired(metric), strict=True)}
+
+
+def _by_seed(result: Result, metric: Metric) -> dict[str, tuple[float, ...]]:
+    scores = result.table.scores
+    return dict(zip(scores.arms, scores.run_means[metric], strict=True))
+
+
+def _against_control(result: Result, metric: Metric) -> dict[str, dict[str, Any]]:
+    return {row.arm: _figures(row) for row in result.table.main_rows(metric) if row.result is not None}
+
+
+def _figures(row: Row) -> dict[str, Any]:
+    found = [asdict(part) for part in (row.result, row.verdict) if part is not None]
+    of_runs = None if row.of_runs is None else asdict(row.of_runs)
+    return {**{key: value for part in found for key, value in part.items()}, "of_runs": of_runs}
+
+
+def _counts(found: SearchResult) -> dict[str, int]:
+    """Return how often each operation is in the cells that a search found."""
+    cells = () if found.genotype is None else found.genotype.cells
+    return dict(Counter(operation for cell in cells for node in cell for operation, _ in node))
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
