@@ -138,8 +138,9 @@ def _nearest(zoo: Zoo, target: TransferTarget) -> SourceChoice:
     entries = zoo.entries(Query(kind=search_import.KIND))
     if not entries:
         raise NoSourceError(f"transfer.zoo: expected a {search_import.KIND} in {zoo.place.name}, found none; {REMEDY}")
-    described = _described(zoo, target, entries)
-    candidates, skipped = _sorted_out(entries, lambda entry: why_not_nearest(entry, target, described))
+    features = _features(zoo, target)
+    known = {entry.dataset for entry in features}
+    candidates, skipped = _sorted_out(entries, lambda entry: why_not_nearest(entry, target, known))
     if not candidates:
         left = "; ".join(f"{what}: {why}" for what, why in skipped.items())
         raise NoSourceError(
@@ -148,10 +149,8 @@ def _nearest(zoo: Zoo, target: TransferTarget) -> SourceChoice:
             "build, or name an entry with transfer.source=ID"
         )
     own = target.features()
-    found = {
-        name: distance(features_of(described[name], zoo.read_weights(described[name])), own)
-        for name in {entry.dataset for entry in candidates}
-    }
+    described = _described(features, candidates, target)
+    found = {name: distance(features_of(entry, zoo.read_weights(entry)), own) for name, entry in described.items()}
     ranked = sorted(candidates, key=lambda e: (found[e.dataset].value, *_preference(e, target)))
     best = ranked[0]
     rivals = sum(entry.dataset == best.dataset for entry in ranked) - 1
@@ -208,19 +207,26 @@ def _preference(entry: Entry, target: TransferTarget) -> tuple[bool, bool, bool,
     return not decided, entry.dimensions != target.dimensions, entry.configuration != target.configuration, entry.id
 
 
-def _described(zoo: Zoo, target: TransferTarget, searches: Sequence[Entry]) -> dict[str, Entry]:
-    """Return the features to compare by for each data set.
-
-    Those of the target's configuration first, of these those of the plans and patch size of a search, then the newest.
-    """
-
-    def preference(features: Entry) -> tuple[bool, bool, str, str]:
-        alike = any(sees_alike(features, one) for one in searches if one.dataset == features.dataset)
-        return features.configuration == target.configuration, alike, features.created, features.id
-
+def _features(zoo: Zoo, target: TransferTarget) -> list[Entry]:
+    """Return the features of data sets that the target's can be compared with."""
     entries = zoo.entries(Query(kind=dataset_features.FEATURES, dimensions=target.dimensions))
-    usable = [entry for entry in entries if entry.facts.get("encoder") == dataset_features.RANDOM]
-    return {entry.dataset: entry for entry in sorted(usable, key=preference)}
+    return [entry for entry in entries if entry.facts.get("encoder") == dataset_features.RANDOM]
+
+
+def _described(features: Sequence[Entry], searches: Sequence[Entry], target: TransferTarget) -> dict[str, Entry]:
+    """Return the features to compare by for each data set of the searches.
+
+    Those of the target's configuration first, of these those of the plans and patch size of the search that is taken if
+    this data set is the nearest, then the newest.
+    """
+    found = {}
+    for dataset in {entry.dataset for entry in searches}:
+        taken = min((entry for entry in searches if entry.dataset == dataset), key=lambda e: _preference(e, target))
+        found[dataset] = max(
+            (entry for entry in features if entry.dataset == dataset),
+            key=lambda e: (e.configuration == target.configuration, sees_alike(e, taken), e.created, e.id),
+        )
+    return found
 
 
 def _other_look(features: Entry, search: Entry) -> list[str]:

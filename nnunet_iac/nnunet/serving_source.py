@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from nnunet_iac.cells.genotype import OPERATIONS
@@ -58,13 +58,13 @@ def problem_of(entry: Entry, nodes: int) -> str:
     return "" if found == nodes else f"its cells have {found} nodes, cell.nodes is {nodes}"
 
 
-def why_not_nearest(entry: Entry, target: TransferTarget, described: Mapping[str, Entry]) -> str:
+def why_not_nearest(entry: Entry, target: TransferTarget, described: Collection[str]) -> str:
     """Return why a target cannot take a search as the nearest; empty if it can.
 
     Args:
         entry: the search's.
         target: what it is for.
-        described: features of data sets to compare by.
+        described: data sets that the zoo has features of to compare by.
     """
     if len(datasets_of(entry)) > 1:
         return (

@@ -18,7 +18,7 @@ STAGES = {
     "3D thick slices": Stage(20, (1, 3, 3), nn.InstanceNorm3d, {"affine": True}),
 }
 WIDE = {
-    # Their parts are wider than `outgoing.DENSE_CHANNELS`: depthwise convolutions channel by channel, no product kernel.
+    # Their parts are wider than `outgoing.DENSE_CHANNELS`: depthwise convolutions without a product kernel.
     f"{name} wide": replace(stage, channels=256)
     for name, stage in STAGES.items()
 }

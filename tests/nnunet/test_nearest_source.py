@@ -59,9 +59,17 @@ class Planted:
         )
         return self.zoo.add(about, tensors).entry
 
-    def search(self, dataset: str, nodes: int = 4, status: str = "decided", seed: int = 0, **facts: Any) -> Entry:
+    def search(
+        self,
+        dataset: str,
+        nodes: int = 4,
+        status: str = "decided",
+        seed: int = 0,
+        patch: tuple[int, ...] = (8, 8),
+        **facts: Any,
+    ) -> Entry:
         known = {"cell": {"nodes": nodes}, "operations": list(OPERATIONS), "search": {"status": status}}
-        return self._add(search_import.KIND, dataset, {**known, **facts}, {"w": cloud(0.0, 100 + seed)}, (8, 8))
+        return self._add(search_import.KIND, dataset, {**known, **facts}, {"w": cloud(0.0, 100 + seed)}, patch)
 
     def features(self, dataset: str, centre: float, patch: tuple[int, ...] = (8, 8), encoder: str = "random") -> Entry:
         tensors = {"features": cloud(centre, 1), "labels": torch.ones(20, dtype=torch.long)}
@@ -88,6 +96,22 @@ class TestNearest:
         assert found.distances[0]["distance"] < 2 < other.distances[0]["distance"]
         text = "features of other plans or another patch size"
         assert not any(text in one for one in found.warnings) and any(text in one for one in other.warnings)
+
+    def test_with_two_searches_and_their_features_those_of_the_one_taken_count(self, planted: Planted) -> None:
+        # Found with the searches of the README's zoo: the newest features were of the search that is not taken.
+        taken = planted.search("Dataset901_A")
+        own = planted.features("Dataset901_A", 0.5)
+        planted.search("Dataset901_A", status="undecided", seed=1, patch=(16, 16))
+        planted.features("Dataset901_A", 3.0, patch=(16, 16))
+
+        found = choose_source(planted.zoo, "nearest", target())
+        planted.zoo.remove([own.id])
+        other = choose_source(planted.zoo, "nearest", target())
+
+        assert found.source == other.source == taken.id
+        assert found.distances[0]["distance"] < 2 < other.distances[0]["distance"]
+        assert not any("features of other plans" in text for text in found.warnings)
+        assert any("features of other plans" in text for text in other.warnings)
 
     @pytest.mark.parametrize(("first", "second", "nearest"), [(0.5, 3.0, "Dataset901_A"), (3.0, 0.5, "Dataset902_B")])
     def test_the_nearest_of_two_planted_data_sets_is_found(
