@@ -50,6 +50,11 @@ class Ranked:
         return self.task.candidates.configurations[self.index]
 
     @property
+    def own_dice(self) -> float:
+        """Dice on held-out patches of the data set that it comes from, 0 to 1, with its supernet's weights."""
+        return float(self.task.candidates.dice[self.index])
+
+    @property
     def name(self) -> str:
         """For people: the task and the candidate's number."""
         return f"{self.task.name} candidate {self.index}"

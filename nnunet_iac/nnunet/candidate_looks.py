@@ -86,7 +86,7 @@ class CandidateLooks:
         start = retrieved_start(entry, candidate, *plan, name=target.name, seed=self.seed)
         costs = measure_costs(start.network, start.target.inputs, self._planned["patch_size"], device=self.device)
         broken = self.limits.broken_by(costs)
-        near = f"similarity {one.similarity:.3f}, remoteness {one.remoteness:.3f}"
+        near = f"Dice {one.own_dice:.2f} at home, similarity {one.similarity:.3f}, remoteness {one.remoteness:.3f}"
         self.say(f"{one.name}: {near}, {costs}{'; too much' if broken else ''}")
         # A supernet's running statistics are those of its largest network, on another data set. Costs do not hang on
         # them.

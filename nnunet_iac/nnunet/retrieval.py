@@ -33,6 +33,9 @@ from nnunet_iac.similarity.outliers import Nearness
 from nnunet_iac.zoo.costs import measure_costs
 from nnunet_iac.zoo.store import Zoo
 
+WEAK = 0.5
+"""Dice on its own data set below which the weights of a candidate are said to know little (our choice)."""
+
 
 def retrieve(
     zoo: Zoo,
@@ -125,6 +128,8 @@ def choose(
     judged = _judge({place: thing for place, (_, thing) in made.items()}, target, request, say, replace=replace)
     best, thing = made[judged.best]
     say(text := _choice_text(judged, best, first or f"the first by the order {order.name if order else 'given'}"))
+    if best.own_dice < WEAK:
+        say(_weak_text(best, asked=bool(judged.dice)))
     record = {
         **_base_record(target, request, near, names),
         "outlier": False,
@@ -232,6 +237,7 @@ def _candidate_record(place: int, one: Ranked, made: Made, judged: Judgement) ->
         **made.candidate,
         "similarity": one.similarity,
         "remoteness": one.remoteness,
+        "own_dice": one.own_dice,
         "predicted_dice": one.predicted,
         "costs": asdict(made.costs),
         "dice_after_an_epoch": judged.dice.get(place),
@@ -246,6 +252,14 @@ def _choice_text(judged: Judgement, one: Ranked, first: str) -> str:
     count, dice = len(judged.dice) + len(judged.failed), judged.dice[judged.best]
     text = f"Chosen: {one.name}, place {judged.best} of {count}{diverged}, Dice {dice:.2f} after an epoch."
     return f"{text} Not by its Dice: {judged.undecided}." if judged.undecided else text
+
+
+def _weak_text(one: Ranked, *, asked: bool) -> str:
+    remedy = "" if asked else ", and nobody asked the target: --protocol T5 or T10 does"
+    return (
+        f"WARNING: with these weights {one.name} reaches a Dice of {one.own_dice:.2f} on its own data set: they have "
+        f"learned little there{remedy}"
+    )
 
 
 def _write(target: Target, record: dict[str, Any], plans: Plans, start: RetrievedStart | None) -> dict[str, Any]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import count
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from types import SimpleNamespace
@@ -36,6 +38,7 @@ from nnunet_iac.nnunet.retrieved_start import is_retrieved
 from nnunet_iac.nnunet.retrieved_trainer import START, retrieval_folder
 from nnunet_iac.nnunet.run_state import alone_in
 from nnunet_iac.zoo.candidates_entries import SUPERNET
+from nnunet_iac.zoo.costs import Costs
 from nnunet_iac.zoo.entry import Description
 from nnunet_iac.zoo.store import Zoo
 
@@ -54,12 +57,32 @@ def retrieve(folders: Folders, *words: str) -> int:
     return main(["retrieve", "-d", "990", "-c", "2d", "-p", "tiny", "--zoo", str(folders.base / "zoo"), *SHORT, *words])
 
 
-def folder_of(folders: Folders, name: str = "tiny_retrieved") -> Path:
-    return retrieval_folder(folders.results.parent, DATASET, name, "2d")
+def folder_of(folders: Folders, name: str = "tiny_retrieved", configuration: str = "2d") -> Path:
+    return retrieval_folder(folders.results.parent, DATASET, name, configuration)
 
 
-def record_of(folders: Folders) -> dict[str, Any]:
-    return dict(json.loads((folder_of(folders) / RECORD).read_text()))
+def record_of(folders: Folders, configuration: str = "2d") -> dict[str, Any]:
+    return dict(json.loads((folder_of(folders, configuration=configuration) / RECORD).read_text()))
+
+
+def residual(plan: dict[str, Any]) -> None:
+    """The plan with nnU-Net's residual encoder."""
+    architecture = plan["architecture"]
+    architecture["network_class_name"] = "dynamic_network_architectures.architectures.unet.ResidualEncoderUNet"
+    arguments = architecture["arch_kwargs"]
+    arguments["n_blocks_per_stage"] = arguments.pop("n_conv_per_stage")
+    arguments["features_per_stage"] = [16, 32, 64]  # no two stages of equal width in the smallest network
+
+
+def deep(plan: dict[str, Any]) -> None:
+    """The plan in 3D."""
+    plan.update(patch_size=[8, 16, 16], spacing=[1.0, 1.0, 1.0])
+    plan["architecture"]["arch_kwargs"].update(
+        conv_op="torch.nn.modules.conv.Conv3d",
+        norm_op="torch.nn.modules.instancenorm.InstanceNorm3d",
+        kernel_sizes=[[1, 3, 3], [3, 3, 3], [3, 3, 3]],
+        strides=[[1, 1, 1], [1, 2, 2], [2, 2, 2]],
+    )
 
 
 def test_the_nearest_is_written_and_trained(dataset: Folders, capsys: pytest.CaptureFixture[str]) -> None:
@@ -104,6 +127,80 @@ def test_of_several_the_best_after_an_epoch_is_kept_and_nothing_is_trained_twice
     for one in (*record["candidates"], *again["candidates"]):
         one["costs"].pop("latency_ms")
     assert again == record
+
+
+@pytest.mark.parametrize("change", [(residual,), (deep,), (deep, residual)], ids=["residual", "3D", "3D residual"])
+def test_residual_networks_and_3d_come_to_the_target_too(
+    tiny: Folders, monkeypatch: pytest.MonkeyPatch, change: Sequence[Callable[[dict[str, Any]], None]]
+) -> None:
+    monkeypatch.setattr(multiprocessing, "get_context", lambda *_: SimpleNamespace(Pool=ThreadPool))
+    path = tiny.preprocessed / "tiny.json"
+    plans = json.loads(path.read_text())
+    name = "3d_fullres" if deep in change else "2d"
+    plans["configurations"][name] = plans["configurations"]["2d"]  # nnU-Net's slices are stored as volumes
+    for one in change:
+        one(plans["configurations"][name])
+    path.write_text(json.dumps(plans))
+    fill(tiny, Zoo.create(tiny.base / "zoo"), name)
+
+    assert retrieve(tiny, "-c", name, "--protocol", "T5") == 0
+
+    record = record_of(tiny, name)
+    assert all(c["failed"] is None and c["dice_after_an_epoch"] is not None for c in record["candidates"])
+    found = configuration_of(read_plans(tiny.preprocessed / "tiny_retrieved.json"), name)["architecture"]
+    assert found["network_class_name"] == plans["configurations"][name]["architecture"]["network_class_name"]
+    start = read_checkpoint(folder_of(tiny, configuration=name) / START)
+    assert {value.ndim for key, value in start["network_weights"].items() if key.endswith("conv.weight")} == {
+        2 + len(plans["configurations"][name]["patch_size"])
+    }
+
+
+@pytest.mark.parametrize("floor", [0.0, 1.0])
+def test_a_candidate_that_learned_little_at_home_is_said(
+    dataset: Folders, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], floor: float
+) -> None:
+    # With the README's zoo T1 took a network for Dataset501 that reaches 0.29 on its own data set, without a word.
+    monkeypatch.setattr(retrieval, "WEAK", floor)
+
+    assert retrieve(dataset, "--protocol", "T1") == 0
+
+    out, (one,) = capsys.readouterr().out, record_of(dataset)["candidates"]
+    zoo = Zoo(dataset.base / "zoo")
+    (task,) = [task for task in read_tasks(zoo) if task.candidates.supernet == one["supernet"]]
+    assert one["own_dice"] == task.candidates.dice[int(one["candidate"].split()[-1])]
+    assert f"{one['candidate']}: Dice {one['own_dice']:.2f} at home, similarity" in out
+    weak = f"WARNING: with these weights {one['candidate']} reaches a Dice of {one['own_dice']:.2f} on its own data set"
+    assert (weak in out) is (floor == 1.0)
+
+
+def test_limits_on_time_and_memory_are_those_of_this_machine(
+    dataset: Folders, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # A machine on which every second candidate that is looked at is slow, and every third takes much memory.
+    looks, measured = count(1), candidate_looks.measure_costs
+
+    def costs(*arguments: Any, **named: Any) -> Costs:
+        look = next(looks)
+        return replace(
+            measured(*arguments, **named),
+            latency_ms=50.0 if look % 2 == 0 else 5.0,
+            memory_mb=900.0 if look % 3 == 0 else 90.0,
+        )
+
+    monkeypatch.setattr(candidate_looks, "measure_costs", costs)
+    monkeypatch.setattr(CandidateTraining, "dice", lambda self, device: 50.0)
+    limits = ("--max-latency-ms", "10", "--max-memory-mb", "100")
+
+    assert retrieve(dataset, "--protocol", "T5", *limits) == 0
+
+    record = record_of(dataset)
+    assert [c["costs"]["latency_ms"] for c in record["candidates"]] == [5.0] * 5
+    assert [c["costs"]["memory_mb"] for c in record["candidates"]] == [90.0] * 5
+    slow, large = "latency_ms 50 > 10", "memory_mb 900 > 100"
+    # Looks 1, 5, 7, 11 and 13 are within both limits.
+    expected = [[slow], [large], [slow], [slow, large], [slow], [large], [slow], [slow, large]]
+    assert [one["breaks"] for one in record["rejected"]] == expected
+    assert capsys.readouterr().out.count("; too much") == len(expected)
 
 
 def test_batch_normalisation_is_recalibrated_on_the_target(

@@ -22,15 +22,15 @@ SOURCES = 4
 CANDIDATES = 6
 
 
-def fill(folders: Folders, zoo: Zoo) -> None:
+def fill(folders: Folders, zoo: Zoo, configuration: str = "2d") -> None:
     """Sources around the target, each in another direction and farther away; the first is the target itself."""
     plans = read_plans(folders.preprocessed / "tiny.json")
-    about, tensors = dataset_features(prepared_data(DATASET, "2d", "tiny"), patches=8)
+    about, tensors = dataset_features(prepared_data(DATASET, configuration, "tiny"), patches=8)
     for number in range(SOURCES):
         draw = np.random.default_rng(number)
         name = f"Dataset{number:03d}_Source" if number else DATASET
         torch.manual_seed(number)
-        supernet = ElasticUNet(configuration_of(plans, "2d")["architecture"], 1, 3, multiple=4)
+        supernet = ElasticUNet(configuration_of(plans, configuration)["architecture"], 1, 3, multiple=4)
         shared = {field: getattr(about, field) for field in ("plans", "configuration", "spacing", "patch_size")}
 
         def entry(kind: str, facts: dict[str, Any], name: str = name, shared: Any = shared) -> Description:
