@@ -6,14 +6,16 @@ Dice and HD95 are read as two answers: cells can gain the one and lose the other
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from dice_study import FULL, Study
 
+from nnunet_iac.reports.class_table import METRICS, class_table
 from nnunet_iac.reports.comparison import MEAN, metric_title
+from nnunet_iac.reports.markdown import table_text
 from nnunet_iac.reports.paired_texts import difference_text, inside_text, interval_text, p_text
 
 if TYPE_CHECKING:
@@ -23,8 +25,6 @@ if TYPE_CHECKING:
 
 Cell = tuple[int, int]
 """A seed and a fold."""
-
-NAMES: dict[Metric, str] = {"dice": "Dice", "hd95": "HD95"}
 
 COST = ("status", "epochs", "seconds", "decided_edges", "edges")
 
@@ -81,7 +81,7 @@ def study_record(study: Study, result: Result, *, threads: int | None, jobs: int
         },
         "pairs_by_class": {
             name: {
-                structure: {metric: rows[metric, structure] for metric in NAMES}
+                structure: {metric: rows[metric, structure] for metric in METRICS}
                 for structure in result.table.scores.classes
             }
             for name, rows in _figures_of_pairs(result).items()
@@ -99,29 +99,21 @@ def study_record(study: Study, result: Result, *, threads: int | None, jobs: int
 def _arms(result: Result, metric: Metric) -> str:
     """Every arm against the control; what the searches cost stands beside their Dice."""
     rows, runs = result.table.main_rows(metric), result.table.scores.run_means[metric]
-    head = [
-        "arm",
-        f"{NAMES[metric]} by seed",
-        "mean",
-        f"minus {rows[0].arm}, 95 % CI",
-        "CI with runs",
-        "Wilcoxon p (Holm)",
-    ]
-    with_cost = metric == "dice"
-    lines = [_line([*head, *(["search epochs", "seconds"] if with_cost else [])])]
-    lines.append("|" + "---|" * (len(head) + 1 + 2 * with_cost))
+    costs = ["search epochs", "seconds"] if metric == "dice" else []
+    head = ["arm", f"{METRICS[metric]} by seed", "mean", f"minus {rows[0].arm}, 95 % CI", "CI with runs"]
+    body = []
     for row, by_seed in zip(rows, runs, strict=True):
         against = ["", "", ""]
         if row.result:
             against = [difference_text(row.result), interval_text(row.of_runs), p_text(row.result.holm)]
-        cost = list(result.searches.get(row.arm, {}).values())
+        found = list(result.searches.get(row.arm, {}).values())
         spent = [
-            ", ".join(f"{one.epochs} ({one.decided_edges}/{one.edges} decided)" for one in cost),
-            ", ".join(f"{one.seconds:.0f}" for one in cost),
+            ", ".join(f"{one.epochs} ({one.decided_edges}/{one.edges} decided)" for one in found),
+            ", ".join(f"{one.seconds:.0f}" for one in found),
         ]
         values = ", ".join(f"{value:.2f}" for value in by_seed)
-        lines.append(_line([row.arm, values, f"{row.values.mean():.2f}", *against, *(spent if with_cost else [])]))
-    return "\n".join(lines)
+        body.append([row.arm, values, f"{row.values.mean():.2f}", *against, *spent[: len(costs)]])
+    return table_text([*head, "Wilcoxon p (Holm)", *costs], body)
 
 
 def _ratios(searches: Mapping[str, Mapping[Cell, SearchResult]]) -> list[str]:
@@ -141,41 +133,19 @@ def _ratios(searches: Mapping[str, Mapping[Cell, SearchResult]]) -> list[str]:
 
 
 def _pairs(result: Result, metric: Metric) -> str:
-    head = [
-        "pair",
-        f"{NAMES[metric]}: difference, 95 % CI",
-        "CI with runs",
-        "Wilcoxon p",
-        "inside the margin (both CIs)",
-    ]
-    lines = [_line(head), "|" + "---|" * len(head)]
+    head = ["pair", f"{METRICS[metric]}: difference, 95 % CI", "CI with runs", "Wilcoxon p"]
+    body = []
     for pair, rows in _rows_of_pairs(result).items():
         row = rows[metric, MEAN]
         if row.result is not None and row.verdict is not None:
             texts = [difference_text(row.result), interval_text(row.of_runs), p_text(row.result.p_value)]
-            lines.append(_line([pair, *texts, inside_text(row.verdict)]))
-    return "\n".join(lines) if lines[2:] else ""
+            body.append([pair, *texts, inside_text(row.verdict)])
+    return table_text([*head, "inside the margin (both CIs)"], body) if body else ""
 
 
 def _classes(result: Result) -> str:
-    """Pairs by class, where there are several: a thin structure can lose what the mean does not show."""
-    classes = result.table.scores.classes
-    if len(classes) < 2 or not result.pairs:
-        return ""
-    head = ["pair, by class (p uncorrected)", "class"]
-    head += [text for name in NAMES.values() for text in (f"{name}: difference, 95 % CI", "CI with runs", "p")]
-    lines = [_line(head), "|" + "---|" * len(head)]
-    for pair, rows in _rows_of_pairs(result).items():
-        for structure in classes:
-            texts = [text for metric in NAMES for text in _of_class(rows[metric, structure])]
-            lines.append(_line([pair, structure, *texts]))
-    return "\n".join(lines)
-
-
-def _of_class(row: Row) -> list[str]:
-    if row.result is None:
-        return ["fewer than two patients have it", "", ""]
-    return [difference_text(row.result), interval_text(row.of_runs), p_text(row.result.p_value)]
+    compared = {name: list(rows.values()) for name, rows in _rows_of_pairs(result).items()}
+    return class_table(compared, result.table.scores.classes, "pair, by class (p not corrected)")
 
 
 def _rows_of_pairs(result: Result) -> dict[str, dict[tuple[Metric, str], Row]]:
@@ -214,7 +184,3 @@ def _counts(found: SearchResult) -> dict[str, int]:
     """Return how often each operation is in the cells that a search found."""
     cells = () if found.genotype is None else found.genotype.cells
     return dict(Counter(operation for cell in cells for node in cell for operation, _ in node))
-
-
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"

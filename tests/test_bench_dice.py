@@ -34,7 +34,7 @@ def files(folder: Path) -> dict[str, bytes]:
 def row(text: str, start: str, part: str = "Dice") -> list[str]:
     """The cells of the row that starts so, in the tables of Dice, of HD95 or of classes."""
     dice, _, rest = text.partition("HD95 (")
-    hd95, _, classes = rest.partition("| pair, by class")
+    hd95, _, classes = rest.partition("| pair, by class (p not corrected) |")
     text = {"Dice": dice, "HD95": hd95, "classes": classes}[part]
     (line,) = [line for line in text.splitlines() if line.startswith(f"| {start} |")]
     return [cell.strip() for cell in line.split("|")[1:-1]]

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from nnunet_iac.reports.class_table import class_table
+from nnunet_iac.reports.markdown import table_text
 from nnunet_iac.reports.paired_texts import difference_text, interval_text, p_text, verdict_text, yes_or_no
 from nnunet_iac.statistics.paired import FEW, Interval, PairedResult, compare_with_control
 from nnunet_iac.statistics.patients import METRICS, Metric, PatientScores, mean_over_classes
@@ -99,9 +101,10 @@ def build_comparison(
 
 
 def comparison_markdown(comparison: Comparison) -> str:
-    """Return one table for each metric, of the mean over classes, and the notes."""
-    parts = [_metric_table(comparison, metric) for metric in METRICS]
-    return "\n\n".join([*parts, "\n".join(f"- {note}" for note in (*comparison.notes, *_reading(comparison)))]) + "\n"
+    """Return one table for each metric, of the mean over classes, one by class, and the notes."""
+    parts = [*(_metric_table(comparison, metric) for metric in METRICS), _classes(comparison)]
+    parts.append("\n".join(f"- {note}" for note in (*comparison.notes, *_reading(comparison))))
+    return "\n\n".join(filter(None, parts)) + "\n"
 
 
 def values_csv(comparison: Comparison) -> str:
@@ -170,12 +173,20 @@ def _metric_table(comparison: Comparison, metric: Metric) -> str:
     scores = comparison.scores
     head = ["arm", "mean", "median", "difference to the control [95 % CI]", "CI with runs", "p", "p (Holm)"]
     head += [f"non-inferior by {_margin(rows):g} (worst end of both CIs)", "both empty", "one empty"]
-    lines = [f"**{metric_title(comparison, metric)}, {MEAN}, {len(rows[0].values)} patients**", "", _line(head)]
-    lines.append(_line(["---"] * len(head)))
+    body = []
     for row, both, one in zip(rows, scores.both_empty, scores.one_empty, strict=True):
         cells = [row.arm, f"{row.values.mean():.2f}", f"{np.median(row.values):.2f}", *_result_cells(row)]
-        lines.append(_line([*cells, str(both), str(one)]))
-    return "\n".join(lines)
+        body.append([*cells, str(both), str(one)])
+    title = f"**{metric_title(comparison, metric)}, {MEAN}, {len(rows[0].values)} patients**"
+    return f"{title}\n\n{table_text(head, body)}"
+
+
+def _classes(comparison: Comparison) -> str:
+    """Every arm against the control by class."""
+    arms = {arm: [row for row in comparison.rows if row.arm == arm] for arm in comparison.scores.arms[1:]}
+    table = class_table(arms, comparison.scores.classes, "arm")
+    unit = metric_title(comparison, "hd95")
+    return f"**By class, minus the control** (Dice in points, {unit}; p not corrected)\n\n{table}" if table else ""
 
 
 def _result_cells(row: Row) -> list[str]:
@@ -229,10 +240,6 @@ def _unit(comparison: Comparison, metric: Metric) -> str:
 
 def _number(value: float) -> str:
     return f"{value:.10g}" if np.isfinite(value) else ""
-
-
-def _line(cells: Iterable[str]) -> str:
-    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 
 
 def _csv(lines: Iterable[Sequence[object]]) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from nnunet_iac.reports.canvas import new_figure
+from nnunet_iac.reports.class_table import class_table
 from nnunet_iac.reports.comparison import (
     MEAN,
     Comparison,
@@ -20,7 +21,7 @@ from nnunet_iac.reports.comparison import (
     values_csv,
 )
 from nnunet_iac.reports.comparison_figure import comparison_png, differences_data, draw_differences
-from nnunet_iac.reports.paired_texts import interval_text
+from nnunet_iac.reports.paired_texts import difference_text, interval_text, p_text
 from nnunet_iac.statistics.paired import compare_with_control
 from nnunet_iac.statistics.patients import Agreement, PatientScores, patient_scores
 from nnunet_iac.statistics.scatter import fold_interval, run_interval
@@ -95,8 +96,34 @@ def test_the_table_shows_both_metrics_with_the_control_first() -> None:
     assert "+3.00 [+3.00, +3.00] | one run | < 0.001 | < 0.001 | yes (+3.00), trainings not counted |" in text
     assert "+0.00 [+0.00, +0.00] | one run | 1.000 | 1.000 | yes (+0.00), trainings not counted |" in text
     assert "same \\| again" in text and "- a note\n" in text and "nan" not in text
-    lines = [line for line in text.splitlines() if line.startswith("|")]
+    means, _, by_class = text.partition("**By class")
+    lines = [line for line in means.splitlines() if line.startswith("|")]
     assert {line.replace("\\|", "").count("|") for line in lines} == {11} and lines[2].startswith("| host |")
+
+    assert by_class.startswith(", minus the control** (Dice in points, HD95 (mm); p not corrected)\n\n| arm | class |")
+
+
+def test_every_class_stands_in_the_table_with_both_metrics() -> None:
+    comparison = compared(scores(runs=3, all_arms=True))
+
+    lines = comparison_markdown(comparison).partition("**By class")[2].splitlines()
+
+    rows = {(row.metric, row.structure, row.arm): row for row in comparison.rows}
+    for arm in ("cells", "same | again"):
+        for name in ("ring", "core"):
+            dice, hd95 = (rows[metric, name, arm] for metric in ("dice", "hd95"))
+            assert dice.result and hd95.result
+            texts = [
+                text
+                for row in (dice, hd95)
+                for text in (difference_text(row.result), interval_text(row.of_runs), p_text(row.result.p_value))
+            ]
+            escaped = arm.replace("|", "\\|")
+            assert f"| {escaped} | {name} | {' | '.join(texts)} |" in lines
+
+
+def test_one_class_alone_is_its_mean_and_has_no_table() -> None:
+    assert class_table({"cells": list(standard().rows)}, ["ring"], "arm") == ""
 
 
 def test_seeds_are_listed_and_their_scatter_is_in_an_interval_of_its_own() -> None:
