@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from nnunet_iac.cli.arguments import fold, output_path
 from nnunet_iac.nnunet.probe_words import NAMES
+from nnunet_iac.reports.markdown import table_text
 
 if TYPE_CHECKING:
     from nnunet_iac.nnunet.probe_plan import Probe
@@ -116,32 +117,37 @@ def summary(record: dict[str, Any]) -> list[str]:
     """Return the table, the recommendation and the limits as lines."""
     lines = []
     if record["arms"]:
-        head = (
-            "network",
-            "Dice",
-            "difference [95 % CI over patients]",
-            "CI with other trainings",
-            "by seed",
-            "minutes",
-        )
-        rows = [head, ("---",) * len(head), *(_row(arm, found) for arm, found in record["arms"].items())]
-        lines += ["", *(f"| {' | '.join(row)} |" for row in rows)]
+        head = ["network", "Dice", "difference [95 % CI over patients]", "CI with other trainings", "by seed"]
+        head += [f"HD95 ({record['hd95_unit']})", "difference [95 % CI over patients]", "CI with other trainings"]
+        lines += ["", table_text([*head, "minutes"], [_row(arm, found) for arm, found in record["arms"].items()])]
     lines += ["", record["recommendation"]["sentence"]]
     if record["arms"]:
+        lines += [f"WARNING: {record['hd95_warning']}"] if record["hd95_warning"] else []
         full = record["as_measured"]
         lines += ["", "What was measured, at full length:", *(f"  {command}" for command in full["commands"])]
         lines += [f"  ({full['note']})"] if full["note"] else []
     return [*lines, "", *(f"- {limit}" for limit in record["limits"])]
 
 
-def _row(arm: str, found: dict[str, Any]) -> tuple[str, ...]:
-    start, end = (NAMES[arm], f"{found['dice']:.2f}"), f"{sum(found['seconds']) / 60:.1f}"
+def _row(arm: str, found: dict[str, Any]) -> list[str]:
+    dice, hd95, end = f"{found['dice']:.2f}", f"{found['hd95']:.2f}", f"{sum(found['seconds']) / 60:.1f}"
     if "difference" not in found:
-        return (*start, "compared with", "", "", end)
-    difference = found["difference"]
-    seeds = ", ".join(f"{one:+.2f}" for one in difference["of_seeds"])
-    over_patients, with_runs = (_interval(difference[low], difference[high]) for low, high in ENDS)
-    return (*start, f"{difference['difference']:+.2f} {over_patients}", with_runs, seeds, end)
+        return [NAMES[arm], dice, "compared with", "", "", hd95, "compared with", "", end]
+    seeds = ", ".join(f"{one:+.2f}" for one in found["difference"]["of_seeds"])
+    return [
+        NAMES[arm],
+        dice,
+        *_difference(found["difference"]),
+        seeds,
+        hd95,
+        *_difference(found["hd95_difference"]),
+        end,
+    ]
+
+
+def _difference(found: dict[str, Any]) -> tuple[str, str]:
+    over_patients, with_runs = (_interval(found[low], found[high]) for low, high in ENDS)
+    return f"{found['difference']:+.2f} {over_patients}", with_runs
 
 
 def _interval(low: float | None, high: float | None) -> str:

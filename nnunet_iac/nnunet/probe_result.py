@@ -14,7 +14,7 @@ from nnunet_iac.nnunet.probe_commands import IMPLANTING, AsMeasured, as_measured
 from nnunet_iac.nnunet.probe_plan import Probe
 from nnunet_iac.nnunet.probe_trainer import ProbeArm
 from nnunet_iac.statistics.patients import PatientScores, mean_over_classes
-from nnunet_iac.statistics.recommendation import estimate, recommend, spread, too_few
+from nnunet_iac.statistics.recommendation import boundary_warning, estimate, recommend, spread, too_few
 
 RECORD = "probe.json"
 
@@ -77,11 +77,14 @@ def probe_record(
     measured = measure_arms(arms, processes=processes)
     scores = measured.scores({arm.name: arm.name for arm in arms})
     found = {arm: _arm_record(scores, index, seconds[arm], margin) for index, arm in enumerate(seconds)}
+    hd95 = estimate(scores, len(found) - 1, metric="hd95")
     return record | {
         "held_out_patients": {patient: list(cases) for patient, cases in measured.cohort.patients.items()},
         "arms": found,
         "seconds": round(sum(sum(of_arm) for of_arm in seconds.values()), 1),
         "recommendation": found[list(found)[-1]]["recommendation"],
+        "hd95_unit": measured.unit,
+        "hd95_warning": boundary_warning(hd95, unit=measured.unit),
     }
 
 
@@ -98,6 +101,7 @@ def _arm_record(scores: PatientScores, index: int, seconds: Sequence[float], mar
     there = np.isfinite(values)
     record: dict[str, Any] = {
         "dice": float(values[there].mean()),
+        "hd95": float(scores.paired("hd95")[index].mean()),
         "dice_of_seeds": list(scores.run_means["dice"][index]),
         "dice_of_patients": {
             patient: float(value) if known else None
@@ -110,5 +114,6 @@ def _arm_record(scores: PatientScores, index: int, seconds: Sequence[float], mar
     found = estimate(scores, index)
     return record | {
         "difference": {**asdict(found), "spread_of_seeds": spread(found.of_seeds)},
+        "hd95_difference": asdict(estimate(scores, index, metric="hd95")),
         "recommendation": asdict(recommend(found, margin=margin)),
     }

@@ -65,6 +65,7 @@ def test_it_prints_table_and_recommendation_and_writes_the_record(
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("| ")]
     assert [row[0] for row in rows] == ["network", "---", "continued training", "random cells"]
     assert rows[2][2] == "compared with" and rows[3][1] == "100.00" and rows[3][4].count("+") == 3
+    assert rows[0][5] == "HD95 (mm)" and rows[3][5] == "0.00" and rows[3][6].startswith("-") and "WARNING" not in text
     assert rows[3][2].split("[")[1] == rows[3][3].strip("[")  # trainings that agree add no scatter
     assert "\ncells pay here: expect about +" in text and record["recommendation"]["verdict"] == "pays"
     assert "10 training cases of the fold: 4 train, 6 of 6 patients are held out" in text
@@ -95,6 +96,20 @@ def test_no_gain_is_plainly_said_and_no_failure(
 
     assert "do not bother: cells bring less than 0.5 points" in capsys.readouterr().out
     assert record_of(hosted)["recommendation"]["verdict"] == "do not bother"
+
+
+def test_cells_that_put_voxels_far_away_are_warned_about_whatever_the_verdict(
+    hosted: Folders, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pretend(monkeypatch, lambda training: 2 if training.arm == "random" else 0)
+
+    assert probe("--seeds", "0", "1") == 0
+
+    text, record = capsys.readouterr().out, record_of(hosted)
+    rise = record["arms"]["random"]["hd95"] - record["arms"]["identity"]["hd95"]
+    assert rise > 0 and record["arms"]["random"]["hd95_difference"]["difference"] == pytest.approx(rise)
+    assert record["recommendation"]["verdict"] == "do not bother"
+    assert f"\nWARNING: HD95 rose by {rise:.2f} mm [+" in text and record["hd95_warning"] in text
 
 
 def test_seeds_that_disagree_settle_nothing(hosted: Folders, monkeypatch: pytest.MonkeyPatch) -> None:
