@@ -206,7 +206,7 @@ def _introduction(probe: Probe, args: argparse.Namespace) -> str:
     )
     return (
         f"host (the trained network): {probe.host}\n"
-        f"{train + held_out} training cases of the fold: {train} train, {held_out} of {probe.held_out_patients} "
+        f"{train + held_out} training cases of the fold: {train} train, {held_out} cases of {probe.held_out_patients} "
         f"patients are held out ({known}); its validation cases are not touched"
         f"{trainings if probe.held_out_patients >= FEWEST else ''}"
     )

@@ -68,7 +68,7 @@ def test_it_prints_table_and_recommendation_and_writes_the_record(
     assert rows[0][5] == "HD95 (mm)" and rows[3][5] == "0.00" and rows[3][6].startswith("-") and "WARNING" not in text
     assert rows[3][2].split("[")[1] == rows[3][3].strip("[")  # trainings that agree add no scatter
     assert "\ncells pay here: expect about +" in text and record["recommendation"]["verdict"] == "pays"
-    assert "10 training cases of the fold: 4 train, 6 of 6 patients are held out" in text
+    assert "10 training cases of the fold: 4 train, 6 cases of 6 patients are held out" in text
     assert all(f"- {limit}\n" in text for limit in record["limits"])
     commands = record["as_measured"]["commands"]
     assert commands and all(f"\n  {command}\n" in text for command in commands) and "about 100 steps" in text
@@ -145,7 +145,7 @@ def test_another_margin_needs_no_training(hosted: Folders, monkeypatch: pytest.M
 
 def test_another_limit_of_patients_is_another_probe(hosted: Folders, capsys: pytest.CaptureFixture[str]) -> None:
     assert probe("--held-out", "5", "--seeds", "0") == 0
-    assert "10 training cases of the fold: 5 train, 5 of 5 patients are held out" in capsys.readouterr().out
+    assert "10 training cases of the fold: 5 train, 5 cases of 5 patients are held out" in capsys.readouterr().out
     assert json.loads((hosted.results / PROBE / "setup.json").read_text())["budget"]["held_out"] == 5
 
     assert probe("--seeds", "0") == 2
