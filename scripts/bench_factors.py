@@ -24,7 +24,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import bench_dice
 from bench_arguments import add_data_arguments, add_run_arguments, add_study_arguments
@@ -34,6 +34,10 @@ from study_variants import copy_plans, few_cases, thinned
 from nnunet_iac.atomic import write_json
 from nnunet_iac.nnunet.plans import plans_path, preprocessed_folder, read_plans
 from nnunet_iac.nnunet.study_plans import ensure_plans
+from nnunet_iac.reports.markdown import table_text
+
+if TYPE_CHECKING:
+    from nnunet_iac.reports.comparison import Row
 
 
 @dataclass(frozen=True)
@@ -144,8 +148,6 @@ def _row(name: str, found: Study, control: Study) -> dict[str, Any]:
     arms = [bench_dice.predictions(control, CONTROL), bench_dice.predictions(found, RANDOM)]
     table = bench_dice.compare(measure_arms(arms), (CONTROL, RANDOM), bench_dice.MARGIN)
     row, runs = table.main_rows("dice")[1], table.scores.run_means["dice"]
-    if row.result is None:
-        raise ValueError(f"{name}: expected patients with a structure, got none; give another data set or fold")
     return {
         "dataset": found.dataset,
         "configuration": found.configuration,
@@ -153,26 +155,37 @@ def _row(name: str, found: Study, control: Study) -> dict[str, Any]:
         "patients": len(row.values),
         "identity": list(runs[0]),
         "random": list(runs[1]),
-        "difference": row.result.difference,
-        "interval": asdict(row.result)["interval"],
-        "of_runs": None if row.of_runs is None else asdict(row.of_runs),
+        **_difference(name, row),
+        "hd95": _difference(name, table.main_rows("hd95")[1]),
     }
+
+
+def _difference(name: str, row: Row) -> dict[str, Any]:
+    if row.result is None:
+        raise ValueError(f"{name}: expected patients with a structure, got none; give another data set or fold")
+    of_runs = None if row.of_runs is None else asdict(row.of_runs)
+    return {"difference": row.result.difference, "interval": asdict(row.result)["interval"], "of_runs": of_runs}
 
 
 def markdown(records: Sequence[Mapping[str, Any]]) -> str:
     """Return the table of all records' conditions."""
-    lines = [
-        "| data set | condition | Dice, no cells, by seed | random cells | difference, 95 % CI | CI with runs |",
-        "|---|---|---|---|---|---|",
+    head = ["data set", "condition", "Dice, no cells, by seed", "random cells", "difference, 95 % CI", "CI with runs"]
+    body = [
+        [
+            f"{row['dataset']} {row['configuration']}, {row['patients']} patients",
+            f"{row['condition']}: {CONDITIONS[row['condition']].meaning}",
+            *(_numbers(row["identity"]), _numbers(row["random"])),
+            *(text for found in (row, row["hd95"]) for text in _texts(found)),
+        ]
+        for record in records
+        for row in record["rows"]
     ]
-    for row in (row for record in records for row in record["rows"]):
-        of_runs = "" if row["of_runs"] is None else _interval(row["of_runs"])
-        lines.append(
-            f"| {row['dataset']} {row['configuration']}, {row['patients']} patients | {row['condition']}: "
-            f"{CONDITIONS[row['condition']].meaning} | {_numbers(row['identity'])} | {_numbers(row['random'])} | "
-            f"{row['difference']:+.2f} {_interval(row['interval'])} | {of_runs} |"
-        )
-    return "\n".join(lines)
+    return table_text([*head, "HD95: difference, 95 % CI", "CI with runs"], body)
+
+
+def _texts(found: Mapping[str, Any]) -> tuple[str, str]:
+    of_runs = "" if found["of_runs"] is None else _interval(found["of_runs"])
+    return f"{found['difference']:+.2f} {_interval(found['interval'])}", of_runs
 
 
 def _numbers(values: Sequence[float]) -> str:

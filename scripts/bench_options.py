@@ -27,6 +27,7 @@ from bench_arguments import add_data_arguments, add_run_arguments, add_study_arg
 from dice_study import PRUNED, RANDOM
 
 from nnunet_iac.atomic import write_json
+from nnunet_iac.reports.markdown import table_text
 from nnunet_iac.reports.paired_texts import difference_text, interval_text, p_text
 from nnunet_iac.statistics.paired import compare_with_control
 from nnunet_iac.statistics.scatter import run_interval
@@ -118,40 +119,59 @@ def rows(found: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
     dice = {RANDOM: plain["dice"][RANDOM], **{name: record["dice"][PRUNED] for name, record in found.items()}}
     runs = {RANDOM: plain["dice_by_seed"][RANDOM]}
     runs |= {name: record["dice_by_seed"][PRUNED] for name, record in found.items()}
-    others = [name for name in dice if name != PLAIN]
+    hd95 = {RANDOM: plain["hd95"]["by_patient"][RANDOM]}
+    hd95 |= {name: record["hd95"]["by_patient"][PRUNED] for name, record in found.items()}
+    hd95_runs = {RANDOM: plain["hd95"]["by_seed"][RANDOM]}
+    hd95_runs |= {name: record["hd95"]["by_seed"][PRUNED] for name, record in found.items()}
+    of_dice = _against_plain(dice, runs, margin=bench_dice.MARGIN, higher_is_better=True)
+    of_hd95 = _against_plain(hd95, hd95_runs, margin=1.0, higher_is_better=False)
+    return [
+        {
+            "option": name,
+            "dice_by_seed": runs[name],
+            "searches": found[name]["search"][PRUNED] if name in found else [],
+            **of_dice.get(name, {}),
+            **({"hd95": of_hd95[name]} if name in of_hd95 else {}),
+        }
+        for name in (PLAIN, *(name for name in dice if name != PLAIN))
+    ]
+
+
+def _against_plain(
+    values: Mapping[str, Sequence[float]],
+    runs: Mapping[str, Sequence[float]],
+    *,
+    margin: float,
+    higher_is_better: bool,
+) -> dict[str, dict[str, Any]]:
+    """Compare the patients of every search with those of the plain one; ``runs`` are the means of each seed."""
+    others = [name for name in values if name != PLAIN]
     results = compare_with_control(
-        dice[PLAIN], [dice[name] for name in others], margin=bench_dice.MARGIN, higher_is_better=True
+        values[PLAIN], [values[name] for name in others], margin=margin, higher_is_better=higher_is_better
     )
-    against = dict(zip(others, results, strict=True))
-    table = []
-    for name in (PLAIN, *others):
-        searches = found[name]["search"][PRUNED] if name in found else []
-        row = {"option": name, "dice_by_seed": runs[name], "searches": searches}
-        if (result := against.get(name)) is not None:
-            differences = [a - b for a, b in zip(dice[name], dice[PLAIN], strict=True)]
-            of_runs = run_interval(differences, runs[PLAIN], runs[name])
-            row |= {**asdict(result), "of_runs": None if of_runs is None else asdict(of_runs)}
-            row["texts"] = [difference_text(result), interval_text(of_runs), p_text(result.holm)]
-        table.append(row)
-    return table
+    found = {}
+    for name, result in zip(others, results, strict=True):
+        differences = [a - b for a, b in zip(values[name], values[PLAIN], strict=True)]
+        of_runs = run_interval(differences, runs[PLAIN], runs[name])
+        texts = [difference_text(result), interval_text(of_runs), p_text(result.holm)]
+        found[name] = {**asdict(result), "of_runs": None if of_runs is None else asdict(of_runs), "texts": texts}
+    return found
 
 
 def markdown(record: Mapping[str, Any]) -> str:
     """Return the table."""
-    lines = [
-        "| search | Dice by seed | mean | minus plain, 95 % CI | CI with runs | p (Holm) | edges decided | skips | "
-        "seconds |",
-        "|" + "---|" * 9,
-    ]
+    head = ["search", "Dice by seed", "mean", *(against := ["minus plain, 95 % CI", "CI with runs", "p (Holm)"])]
+    head += [f"HD95 {against[0]}", *against[1:], "edges decided", "skips", "seconds"]
+    body = []
     for row in record["rows"]:
         dice, searches = row["dice_by_seed"], row["searches"]
         cells = [row["option"], ", ".join(f"{one:.2f}" for one in dice), f"{sum(dice) / len(dice):.2f}"]
-        cells += row.get("texts", ["", "", ""])
+        cells += [text for one in (row, row.get("hd95", {})) for text in one.get("texts", ["", "", ""])]
         cells += [", ".join(f"{one['decided_edges']}/{one['edges']}" for one in searches)]
         cells += [", ".join(str(one["operations"].get("skip_connect", 0)) for one in searches)]
         cells += [", ".join(f"{one['seconds']:.0f}" for one in searches)]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+        body.append(cells)
+    return table_text(head, body)
 
 
 if __name__ == "__main__":

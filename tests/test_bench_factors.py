@@ -74,13 +74,15 @@ class TestConditions:
         assert module.main([*WORDS, "--conditions", "from1", "--json", str(file)]) == 0
         base, deeper = json.loads(file.read_text())["rows"]
         assert [row["condition"] for row in (base, deeper)] == ["base", "from1"]
-        same = ("identity", "random", "difference", "interval", "of_runs")
+        same = ("identity", "random", "difference", "interval", "of_runs", "hd95")
         assert {key: base[key] for key in same} == {key: deeper[key] for key in same}
         assert base["difference"] > 0
         # The numbers are those of bench_dice.
         record = json.loads((tmp_path / "f_base.json").read_text())["against_control"]["random"]
         assert base["difference"] == record["difference"] and base["interval"] == record["interval"]
         assert base["of_runs"] == record["of_runs"]
+        hd95 = json.loads((tmp_path / "f_base.json").read_text())["hd95"]["against_control"]["random"]
+        assert base["hd95"]["difference"] == hd95["difference"] < 0
 
         # Measured together with these trainings without cells, and with no others: what counts is theirs alone.
         studies = [

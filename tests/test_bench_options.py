@@ -77,6 +77,9 @@ def test_the_table_compares_each_option_with_the_plain_search(
     assert list(found) == ["plain", "random", "inherit"] and "difference" not in found["plain"]
     assert found["random"]["difference"] > 0 and found["inherit"]["difference"] == 0
     assert found["inherit"]["of_runs"] == {"low": 0, "high": 0}
+    # Fewer voxels are off in the random cells' masks, and less far.
+    assert found["random"]["hd95"]["difference"] < 0 and found["inherit"]["hd95"]["difference"] == 0
+    assert f"| {' | '.join(found['random']['hd95']['texts'])} |" in said
     assert "| inherit |" in said and "| 13/14, 13/14 | 0, 0 | 20, 20 |" in said
     fake.take_started()
     assert module.main(["--read", str(tmp_path / "o.json")]) == 0
