@@ -13,6 +13,8 @@ search first. ``--host scratch`` trains the host inside each arm (``nnUNetTraine
 ``nnUNetTrainer`` with the same number of steps, ``attention`` and ``dense`` are the baselines. ``full search`` is the
 original: 200 epochs, nothing pruned. ``pruned search`` has the same budget, ``short search`` one of a few epochs.
 
+HD95 has tables of its own, and every pair one by class: cells can gain the one and lose the other.
+
 The table is followed by how many times cheaper the searches were, in wall-clock, and by the pairs that answer
 questions: do searched cells differ from random ones, is a cheaper search as good as the full one? A difference is
 inside the margin if its interval over patients is and, from two seeds or three folds on, that over patients and
@@ -64,6 +66,9 @@ if TYPE_CHECKING:
 
 MARGIN = 0.5
 """Dice points that would not matter (our choice)."""
+
+HD95_MARGIN = 1.0
+"""The same for HD95, in mm, or in pixels for images without a spacing (our choice)."""
 
 PLANS_OPTIONS = "--budget, --short, --batch-size, --patch-size, --host, --hosts"
 """What makes the plans of one ``--tag`` what they are."""
@@ -204,7 +209,7 @@ def compare(measured: MeasuredArms, arms: Sequence[str], margin: float) -> Compa
     from nnunet_iac.reports.comparison import build_comparison
 
     scores = measured.scores({arm: arm for arm in arms})
-    return build_comparison(scores, margins={"dice": margin, "hd95": 1.0}, unit=measured.unit)
+    return build_comparison(scores, margins={"dice": margin, "hd95": HD95_MARGIN}, unit=measured.unit)
 
 
 if __name__ == "__main__":

@@ -156,7 +156,7 @@ def _row(name: str, found: Study, control: Study) -> dict[str, Any]:
         "identity": list(runs[0]),
         "random": list(runs[1]),
         **_difference(name, row),
-        "hd95": _difference(name, table.main_rows("hd95")[1]),
+        "hd95": {**_difference(name, table.main_rows("hd95")[1]), "unit": table.unit},
     }
 
 
@@ -175,7 +175,8 @@ def markdown(records: Sequence[Mapping[str, Any]]) -> str:
             f"{row['dataset']} {row['configuration']}, {row['patients']} patients",
             f"{row['condition']}: {CONDITIONS[row['condition']].meaning}",
             *(_numbers(row["identity"]), _numbers(row["random"])),
-            *(text for found in (row, row["hd95"]) for text in _texts(found)),
+            *_texts(row),
+            *_hd95_texts(row.get("hd95")),
         ]
         for record in records
         for row in record["rows"]
@@ -186,6 +187,14 @@ def markdown(records: Sequence[Mapping[str, Any]]) -> str:
 def _texts(found: Mapping[str, Any]) -> tuple[str, str]:
     of_runs = "" if found["of_runs"] is None else _interval(found["of_runs"])
     return f"{found['difference']:+.2f} {_interval(found['interval'])}", of_runs
+
+
+def _hd95_texts(found: Mapping[str, Any] | None) -> tuple[str, str]:
+    """With the unit, because one table can have several; records of before 2026-11-23 have no HD95."""
+    if found is None:
+        return "", ""
+    difference, of_runs = _texts(found)
+    return f"{difference} {found['unit']}", of_runs
 
 
 def _numbers(values: Sequence[float]) -> str:

@@ -18,19 +18,21 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import bench_dice
 from bench_arguments import add_data_arguments, add_run_arguments, add_study_arguments
-from dice_study import PRUNED, RANDOM
+from dice_study import PRUNED, RANDOM, Study
 
 from nnunet_iac.atomic import write_json
+from nnunet_iac.reports.class_table import METRICS
 from nnunet_iac.reports.markdown import table_text
 from nnunet_iac.reports.paired_texts import difference_text, interval_text, p_text
-from nnunet_iac.statistics.paired import compare_with_control
-from nnunet_iac.statistics.scatter import run_interval
+
+if TYPE_CHECKING:
+    from nnunet_iac.reports.comparison import Row
 
 PLAIN = "plain"
 OPTIONS: Mapping[str, tuple[str, ...]] = {
@@ -112,56 +114,43 @@ def _words(args: argparse.Namespace, name: str) -> list[str]:
 def rows(found: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return a row for random cells, the plain search and each option, all against the plain search.
 
+    All are measured together, because what counts (a class that is empty everywhere does not) must be the same for all.
+
     Args:
         found: records of ``bench_dice.py`` by option, of the same patients and seeds.
     """
-    plain = found[PLAIN]
-    dice = {RANDOM: plain["dice"][RANDOM], **{name: record["dice"][PRUNED] for name, record in found.items()}}
-    runs = {RANDOM: plain["dice_by_seed"][RANDOM]}
-    runs |= {name: record["dice_by_seed"][PRUNED] for name, record in found.items()}
-    hd95 = {RANDOM: plain["hd95"]["by_patient"][RANDOM]}
-    hd95 |= {name: record["hd95"]["by_patient"][PRUNED] for name, record in found.items()}
-    hd95_runs = {RANDOM: plain["hd95"]["by_seed"][RANDOM]}
-    hd95_runs |= {name: record["hd95"]["by_seed"][PRUNED] for name, record in found.items()}
-    of_dice = _against_plain(dice, runs, margin=bench_dice.MARGIN, higher_is_better=True)
-    of_hd95 = _against_plain(hd95, hd95_runs, margin=1.0, higher_is_better=False)
+    from nnunet_iac.nnunet.measured_arms import measure_arms
+
+    studies = {name: Study(**record["study"]) for name, record in found.items()}
+    arms = [replace(bench_dice.predictions(study, PRUNED), name=name) for name, study in studies.items()]
+    arms.insert(1, bench_dice.predictions(studies[PLAIN], RANDOM))
+    table = bench_dice.compare(measure_arms(arms), [arm.name for arm in arms], bench_dice.MARGIN)
+    dice, hd95 = ({row.arm: row for row in table.main_rows(metric)} for metric in METRICS)
     return [
         {
-            "option": name,
-            "dice_by_seed": runs[name],
-            "searches": found[name]["search"][PRUNED] if name in found else [],
-            **of_dice.get(name, {}),
-            **({"hd95": of_hd95[name]} if name in of_hd95 else {}),
+            "option": arm.name,
+            "dice_by_seed": list(by_seed),
+            "searches": found[arm.name]["search"][PRUNED] if arm.name in found else [],
+            **_against_plain(dice[arm.name]),
+            "hd95": {**_against_plain(hd95[arm.name]), "unit": table.unit},
         }
-        for name in (PLAIN, *(name for name in dice if name != PLAIN))
+        for arm, by_seed in zip(arms, table.scores.run_means["dice"], strict=True)
     ]
 
 
-def _against_plain(
-    values: Mapping[str, Sequence[float]],
-    runs: Mapping[str, Sequence[float]],
-    *,
-    margin: float,
-    higher_is_better: bool,
-) -> dict[str, dict[str, Any]]:
-    """Compare the patients of every search with those of the plain one; ``runs`` are the means of each seed."""
-    others = [name for name in values if name != PLAIN]
-    results = compare_with_control(
-        values[PLAIN], [values[name] for name in others], margin=margin, higher_is_better=higher_is_better
-    )
-    found = {}
-    for name, result in zip(others, results, strict=True):
-        differences = [a - b for a, b in zip(values[name], values[PLAIN], strict=True)]
-        of_runs = run_interval(differences, runs[PLAIN], runs[name])
-        texts = [difference_text(result), interval_text(of_runs), p_text(result.holm)]
-        found[name] = {**asdict(result), "of_runs": None if of_runs is None else asdict(of_runs), "texts": texts}
-    return found
+def _against_plain(row: Row) -> dict[str, Any]:
+    if row.result is None:
+        return {}
+    texts = [difference_text(row.result), interval_text(row.of_runs), p_text(row.result.holm)]
+    of_runs = None if row.of_runs is None else asdict(row.of_runs)
+    return {**asdict(row.result), "of_runs": of_runs, "texts": texts}
 
 
 def markdown(record: Mapping[str, Any]) -> str:
     """Return the table."""
     head = ["search", "Dice by seed", "mean", *(against := ["minus plain, 95 % CI", "CI with runs", "p (Holm)"])]
-    head += [f"HD95 {against[0]}", *against[1:], "edges decided", "skips", "seconds"]
+    units = {row["hd95"]["unit"] for row in record["rows"] if "hd95" in row}
+    head += [f"HD95 ({', '.join(units)}) {against[0]}", *against[1:], "edges decided", "skips", "seconds"]
     body = []
     for row in record["rows"]:
         dice, searches = row["dice_by_seed"], row["searches"]

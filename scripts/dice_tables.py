@@ -134,18 +134,20 @@ def _ratios(searches: Mapping[str, Mapping[Cell, SearchResult]]) -> list[str]:
 
 def _pairs(result: Result, metric: Metric) -> str:
     head = ["pair", f"{METRICS[metric]}: difference, 95 % CI", "CI with runs", "Wilcoxon p"]
+    unit, margin = "points" if metric == "dice" else result.table.unit, 0.0
     body = []
     for pair, rows in _rows_of_pairs(result).items():
         row = rows[metric, MEAN]
         if row.result is not None and row.verdict is not None:
             texts = [difference_text(row.result), interval_text(row.of_runs), p_text(row.result.p_value)]
             body.append([pair, *texts, inside_text(row.verdict)])
-    return table_text([*head, "inside the margin (both CIs)"], body) if body else ""
+            margin = row.result.margin
+    return table_text([*head, f"inside {margin:g} {unit} (both CIs)"], body) if body else ""
 
 
 def _classes(result: Result) -> str:
     compared = {name: list(rows.values()) for name, rows in _rows_of_pairs(result).items()}
-    return class_table(compared, result.table.scores.classes, "pair, by class (p not corrected)")
+    return class_table(compared, result.table.scores.classes, "pair, by class")
 
 
 def _rows_of_pairs(result: Result) -> dict[str, dict[tuple[Metric, str], Row]]:

@@ -34,7 +34,7 @@ def files(folder: Path) -> dict[str, bytes]:
 def row(text: str, start: str, part: str = "Dice") -> list[str]:
     """The cells of the row that starts so, in the tables of Dice, of HD95 or of classes."""
     dice, _, rest = text.partition("HD95 (")
-    hd95, _, classes = rest.partition("| pair, by class (p not corrected) |")
+    hd95, _, classes = rest.partition("| pair, by class |")
     text = {"Dice": dice, "HD95": hd95, "classes": classes}[part]
     (line,) = [line for line in text.splitlines() if line.startswith(f"| {start} |")]
     return [cell.strip() for cell in line.split("|")[1:-1]]
@@ -188,7 +188,7 @@ class TestTables:
         low, high = (float(end) for end in difference.partition(" ")[2].strip("[]").split(", "))
         assert -5 < low <= high < 5 and with_runs.startswith("[-") and inside == "no"
         assert row(said, "pruned search minus random")[1:] == ["+0.00 [+0.00, +0.00]", "[+0.00, +0.00]", "1.000", "yes"]
-        assert "| inside the margin (both CIs) |" in said
+        assert "| inside 5 points (both CIs) |" in said and "| inside 1 mm (both CIs) |" in said
 
     @pytest.mark.parametrize(("shift", "inside"), [(1, "yes"), (0, "no")])
     def test_of_one_seed_the_patients_alone_are_asked(

@@ -83,6 +83,10 @@ class TestConditions:
         assert base["of_runs"] == record["of_runs"]
         hd95 = json.loads((tmp_path / "f_base.json").read_text())["hd95"]["against_control"]["random"]
         assert base["hd95"]["difference"] == hd95["difference"] < 0
+        assert f"{hd95['difference']:+.2f} [" in module.markdown([{"rows": [base]}])
+        # A record of before HD95 was measured.
+        old = {key: value for key, value in base.items() if key != "hd95"}
+        assert module.markdown([{"rows": [old]}]).count("|") == module.markdown([{"rows": [base]}]).count("|")
 
         # Measured together with these trainings without cells, and with no others: what counts is theirs alone.
         studies = [

@@ -85,6 +85,14 @@ def test_the_table_compares_each_option_with_the_plain_search(
     assert module.main(["--read", str(tmp_path / "o.json")]) == 0
     assert fake.started == [] and capsys.readouterr().out.strip() in said
 
+    # A record of before HD95 was measured.
+    old = json.loads((tmp_path / "o.json").read_text())
+    for row in old["rows"]:
+        del row["hd95"]
+    (tmp_path / "old.json").write_text(json.dumps(old))
+    assert module.main(["--read", str(tmp_path / "old.json")]) == 0
+    assert f"{found['random']['difference']:+.2f}" in capsys.readouterr().out
+
 
 def test_without_the_plain_search_there_is_nothing_to_compare_with(bench: Bench, tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match="2"):

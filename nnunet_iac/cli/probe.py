@@ -122,7 +122,8 @@ def summary(record: dict[str, Any]) -> list[str]:
         lines += ["", table_text([*head, "minutes"], [_row(arm, found) for arm, found in record["arms"].items()])]
     lines += ["", record["recommendation"]["sentence"]]
     if record["arms"]:
-        lines += [f"WARNING: {record['hd95_warning']}"] if record["hd95_warning"] else []
+        warned = {arm: found["hd95_warning"] for arm, found in record["arms"].items() if found.get("hd95_warning")}
+        lines += [f"WARNING: {NAMES[arm]}: {warning}" for arm, warning in warned.items()]
         full = record["as_measured"]
         lines += ["", "What was measured, at full length:", *(f"  {command}" for command in full["commands"])]
         lines += [f"  ({full['note']})"] if full["note"] else []

@@ -166,7 +166,7 @@ def _nearest(zoo: Zoo, target: TransferTarget) -> SourceChoice:
             {"id": e.id, "name": e.name, "dataset": e.dataset, "distance": found[e.dataset].value} for e in ranked
         ),
         skipped=skipped,
-        warnings=(*found[best.dataset].warnings, *_other_look(described[best.dataset], best)),
+        warnings=(*found[best.dataset].warnings, *_other_look(described[best.dataset], best, features)),
         lineage=lineage_of(best),
     )
 
@@ -229,10 +229,13 @@ def _described(features: Sequence[Entry], searches: Sequence[Entry], target: Tra
     return found
 
 
-def _other_look(features: Entry, search: Entry) -> list[str]:
-    if sees_alike(features, search):
+def _other_look(taken: Entry, search: Entry, features: Sequence[Entry]) -> list[str]:
+    """Return a warning if a search's data set was not compared as the search sees it, and why it was not."""
+    if sees_alike(taken, search):
         return []
+    own = any(sees_alike(entry, search) for entry in features if entry.dataset == search.dataset)
+    why = "those of its own are of another configuration than the target's" if own else "the zoo has none of its own"
     return [
         f"{search.dataset} was compared by features of other plans or another patch size than its search's "
-        f"({features.plans.get('plans_name')}, {list(features.patch_size)}); the zoo has none of its own"
+        f"({taken.plans.get('plans_name')}, {list(taken.patch_size)}); {why}"
     ]

@@ -76,15 +76,13 @@ def probe_record(
     arms = [Arm(arm, tuple(Predictions.at(probe.training(arm, seed).folder) for seed in seeds)) for arm in seconds]
     measured = measure_arms(arms, processes=processes)
     scores = measured.scores({arm.name: arm.name for arm in arms})
-    found = {arm: _arm_record(scores, index, seconds[arm], margin) for index, arm in enumerate(seconds)}
-    hd95 = estimate(scores, len(found) - 1, metric="hd95")
+    found = {arm: _arm_record(scores, index, seconds[arm], margin, measured.unit) for index, arm in enumerate(seconds)}
     return record | {
         "held_out_patients": {patient: list(cases) for patient, cases in measured.cohort.patients.items()},
         "arms": found,
         "seconds": round(sum(sum(of_arm) for of_arm in seconds.values()), 1),
         "recommendation": found[list(found)[-1]]["recommendation"],
         "hd95_unit": measured.unit,
-        "hd95_warning": boundary_warning(hd95, unit=measured.unit),
     }
 
 
@@ -96,7 +94,9 @@ def _limits(probe: Probe, arm: ProbeArm, full: AsMeasured) -> list[str]:
     return [*limits, *(() if arm == "searched" else (RANDOM,))]
 
 
-def _arm_record(scores: PatientScores, index: int, seconds: Sequence[float], margin: float) -> dict[str, Any]:
+def _arm_record(
+    scores: PatientScores, index: int, seconds: Sequence[float], margin: float, unit: str
+) -> dict[str, Any]:
     values = mean_over_classes(scores.values["dice"][index])
     there = np.isfinite(values)
     record: dict[str, Any] = {
@@ -111,9 +111,10 @@ def _arm_record(scores: PatientScores, index: int, seconds: Sequence[float], mar
     }
     if index == 0:
         return record
-    found = estimate(scores, index)
+    found, hd95 = estimate(scores, index), estimate(scores, index, metric="hd95")
     return record | {
         "difference": {**asdict(found), "spread_of_seeds": spread(found.of_seeds)},
-        "hd95_difference": asdict(estimate(scores, index, metric="hd95")),
+        "hd95_difference": asdict(hd95),
+        "hd95_warning": boundary_warning(hd95, unit=unit),
         "recommendation": asdict(recommend(found, margin=margin)),
     }

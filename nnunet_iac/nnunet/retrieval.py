@@ -129,7 +129,7 @@ def choose(
     best, thing = made[judged.best]
     say(text := _choice_text(judged, best, first or f"the first by the order {order.name if order else 'given'}"))
     if best.own_dice < WEAK:
-        say(_weak_text(best, asked=bool(judged.dice)))
+        say(_weak_text(best, count))
     record = {
         **_base_record(target, request, near, names),
         "outlier": False,
@@ -254,8 +254,11 @@ def _choice_text(judged: Judgement, one: Ranked, first: str) -> str:
     return f"{text} Not by its Dice: {judged.undecided}." if judged.undecided else text
 
 
-def _weak_text(one: Ranked, *, asked: bool) -> str:
-    remedy = "" if asked else ", and nobody asked the target: --protocol T5 or T10 does"
+def _weak_text(one: Ranked, asked: int) -> str:
+    """Return the warning; with one candidate alone asked for, nobody asked the target."""
+    remedy = ""
+    if asked == 1:
+        remedy = "; to ask the target too, --protocol T5 (nnUNetTrainerIACAuto: retrieval.protocol=T5) trains five"
     return (
         f"WARNING: with these weights {one.name} reaches a Dice of {one.own_dice:.2f} on its own data set: they have "
         f"learned little there{remedy}"

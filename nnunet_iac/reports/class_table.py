@@ -20,7 +20,7 @@ def class_table(compared: Mapping[str, Sequence[Row]], classes: Sequence[str], f
     """Return one line for each compared pair and class: both metrics, with intervals and p-values.
 
     The p-values are Wilcoxon's, not corrected: not over classes, pairs or metrics. So a table of many lines has small
-    ones by chance, and its heading says that they are uncorrected.
+    ones by chance, and its columns say that they are not corrected.
 
     Args:
         compared: by the name of a pair the rows of its arm, of all metrics and structures.
@@ -37,8 +37,9 @@ def class_table(compared: Mapping[str, Sequence[Row]], classes: Sequence[str], f
     """
     if len(classes) < 2 or not compared:
         return ""
+    columns = ("CI with runs", "p (not corrected)")
     head = [first, "class"]
-    head += [text for name in METRICS.values() for text in (f"{name}: difference [95 % CI]", "CI with runs", "p")]
+    head += [text for name in METRICS.values() for text in (f"{name}: difference [95 % CI]", *columns)]
     body = []
     for name, rows in compared.items():
         found = {(row.metric, row.structure): row for row in rows}

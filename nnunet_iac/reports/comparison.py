@@ -186,7 +186,7 @@ def _classes(comparison: Comparison) -> str:
     arms = {arm: [row for row in comparison.rows if row.arm == arm] for arm in comparison.scores.arms[1:]}
     table = class_table(arms, comparison.scores.classes, "arm")
     unit = metric_title(comparison, "hd95")
-    return f"**By class, minus the control** (Dice in points, {unit}; p not corrected)\n\n{table}" if table else ""
+    return f"**By class, minus the control** (Dice in points, {unit})\n\n{table}" if table else ""
 
 
 def _result_cells(row: Row) -> list[str]:

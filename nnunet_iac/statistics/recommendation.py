@@ -149,10 +149,9 @@ def recommend(found: Estimate, *, margin: float) -> Recommendation:
 def boundary_warning(found: Estimate, *, unit: str) -> str:
     """Return a warning if HD95 rose, empty if it did not.
 
-    The recommendation is about Dice. A network can gain Dice and put voxels far away: on Dataset501 random cells that
-    were trained with their host changed the Dice by -1.1 points and HD95 by 21 mm (README). So a rise is said whatever
-    the verdict. It is said early, once the interval over patients is above 0; whether trainings were counted stands
-    in the sentence. That is our choice.
+    The recommendation is about Dice. A network can keep its Dice and put voxels far away (README, Dataset501), so a
+    rise is said whatever the verdict. It is said early, once the interval over patients is above 0; whether trainings
+    were counted stands in the sentence. That is our choice.
 
     Args:
         found: of HD95, arm minus control.

@@ -44,13 +44,22 @@ class Planted:
     def __init__(self, folder: Path) -> None:
         self.zoo = Zoo.create(folder)
 
-    def _add(self, kind: str, dataset: str, facts: dict[str, Any], tensors: Any, patch: tuple[int, ...]) -> Entry:
+    def _add(
+        self,
+        kind: str,
+        dataset: str,
+        facts: dict[str, Any],
+        tensors: Any,
+        patch: tuple[int, ...],
+        plan: tuple[str, str] | None,
+    ) -> Entry:
+        plans, configuration = plan or ("nnUNetPlans", "2d" if len(patch) == 2 else "3d_fullres")
         about = Description(
             kind=kind,
             name=f"{kind} of {dataset}",
             dataset=dataset,
-            plans={},
-            configuration="2d" if len(patch) == 2 else "3d_fullres",
+            plans={"plans_name": plans},
+            configuration=configuration,
             trainer="somebody",
             channels=("MR",),
             spacing=(1.0,) * len(patch),
@@ -66,15 +75,23 @@ class Planted:
         status: str = "decided",
         seed: int = 0,
         patch: tuple[int, ...] = (8, 8),
+        plan: tuple[str, str] | None = None,
         **facts: Any,
     ) -> Entry:
         known = {"cell": {"nodes": nodes}, "operations": list(OPERATIONS), "search": {"status": status}}
-        return self._add(search_import.KIND, dataset, {**known, **facts}, {"w": cloud(0.0, 100 + seed)}, patch)
+        return self._add(search_import.KIND, dataset, {**known, **facts}, {"w": cloud(0.0, 100 + seed)}, patch, plan)
 
-    def features(self, dataset: str, centre: float, patch: tuple[int, ...] = (8, 8), encoder: str = "random") -> Entry:
+    def features(
+        self,
+        dataset: str,
+        centre: float,
+        patch: tuple[int, ...] = (8, 8),
+        encoder: str = "random",
+        plan: tuple[str, str] | None = None,
+    ) -> Entry:
         tensors = {"features": cloud(centre, 1), "labels": torch.ones(20, dtype=torch.long)}
         facts = {"encoder": encoder, "names": {"1": "heart"}}
-        return self._add(dataset_features.FEATURES, dataset, facts, tensors, patch)
+        return self._add(dataset_features.FEATURES, dataset, facts, tensors, patch, plan)
 
 
 @pytest.fixture
@@ -112,6 +129,17 @@ class TestNearest:
         assert found.distances[0]["distance"] < 2 < other.distances[0]["distance"]
         assert not any("features of other plans" in text for text in found.warnings)
         assert any("features of other plans" in text for text in other.warnings)
+
+    def test_features_of_the_targets_configuration_come_first_and_the_warning_says_so(self, planted: Planted) -> None:
+        planted.search("Dataset901_A", plan=("own", "2d_big"))
+        planted.features("Dataset901_A", 0.5, plan=("own", "2d_big"))
+        planted.features("Dataset901_A", 3.0, plan=("other", "2d"))
+
+        found = choose_source(planted.zoo, "nearest", target())
+
+        assert found.distances[0]["distance"] > 2
+        (warning,) = [text for text in found.warnings if "features of other plans" in text]
+        assert "of another configuration than the target's" in warning and "none of its own" not in warning
 
     @pytest.mark.parametrize(("first", "second", "nearest"), [(0.5, 3.0, "Dataset901_A"), (3.0, 0.5, "Dataset902_B")])
     def test_the_nearest_of_two_planted_data_sets_is_found(

@@ -155,14 +155,15 @@ def test_residual_networks_and_3d_come_to_the_target_too(
     }
 
 
-@pytest.mark.parametrize("floor", [0.0, 1.0])
+@pytest.mark.parametrize(("floor", "protocol"), [(0.0, "T1"), (1.0, "T1"), (1.0, "T5")])
 def test_a_candidate_that_learned_little_at_home_is_said(
-    dataset: Folders, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], floor: float
+    dataset: Folders, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], floor: float, protocol: str
 ) -> None:
     # With the README's zoo T1 took a network for Dataset501 that reaches 0.29 on its own data set, without a word.
     monkeypatch.setattr(retrieval, "WEAK", floor)
 
-    assert retrieve(dataset, "--protocol", "T1") == 0
+    # One look alone: whoever asked for five got one, and is not told to ask for five.
+    assert retrieve(dataset, "--protocol", protocol, "--most", "1") == 0
 
     out, (one,) = capsys.readouterr().out, record_of(dataset)["candidates"]
     zoo = Zoo(dataset.base / "zoo")
@@ -171,6 +172,7 @@ def test_a_candidate_that_learned_little_at_home_is_said(
     assert f"{one['candidate']}: Dice {one['own_dice']:.2f} at home, similarity" in out
     weak = f"WARNING: with these weights {one['candidate']} reaches a Dice of {one['own_dice']:.2f} on its own data set"
     assert (weak in out) is (floor == 1.0)
+    assert ("to ask the target too, --protocol T5" in out) is (floor == 1.0 and protocol == "T1")
 
 
 def test_limits_on_time_and_memory_are_those_of_this_machine(

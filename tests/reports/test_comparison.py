@@ -100,7 +100,7 @@ def test_the_table_shows_both_metrics_with_the_control_first() -> None:
     lines = [line for line in means.splitlines() if line.startswith("|")]
     assert {line.replace("\\|", "").count("|") for line in lines} == {11} and lines[2].startswith("| host |")
 
-    assert by_class.startswith(", minus the control** (Dice in points, HD95 (mm); p not corrected)\n\n| arm | class |")
+    assert by_class.startswith(", minus the control** (Dice in points, HD95 (mm))\n\n| arm | class |")
 
 
 def test_every_class_stands_in_the_table_with_both_metrics() -> None:
