@@ -34,7 +34,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench_arguments import add_data_arguments, add_run_arguments
-from bench_environment import bench_environment
+from bench_environment import bench_environment, left_to_others
 from dice_study import (
     ATTENTION,
     BUDGET,
@@ -75,7 +75,7 @@ PLANS_OPTIONS = "--budget, --short, --batch-size, --patch-size, --host, --hosts"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run what is not done, print the tables; the status is 1 if an arm failed, 2 if its plans are refused."""
+    """Run what is not done, print the tables; the status is 1 if an arm is not done, 2 if its plans are refused."""
     from nnunet_iac.nnunet.hosts import results_folder
 
     args = _parse(argv)
@@ -94,11 +94,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     for wave in ((HOST,), (FULL, PRUNED, SHORT, DENSE, ATTENTION, RANDOM, CONTROL, STOCK)):
         waiting = [runs[(arm, *cell)] for arm in wave if arm in names for cell in cells]
         todo = [run for run in waiting if not run.is_done]
-        failed += run_trainings(
-            todo,
-            gpus=[None] * args.jobs,
-            environment=environment,
-        )
+        failed += run_trainings(todo, gpus=[None] * args.jobs, environment=environment)
+        if left_to_others(todo, failed):
+            return 1
     if failed:
         return 1
     result = _measure(study, results, args.margin)

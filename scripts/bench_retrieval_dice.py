@@ -34,7 +34,7 @@ from pathlib import Path
 from typing import Any
 
 from bench_arguments import add_run_arguments
-from bench_environment import bench_environment
+from bench_environment import bench_environment, left_to_others
 from retrieval_dice_arms import PROTOCOLS, bring, retrieve, retrieved
 from retrieval_dice_study import Run, Study, leave_out, patch_sizes, write_plans
 from retrieval_dice_tables import NEAREST, RANDOM, SCRATCH, T1, T5, T10, markdown, regrets
@@ -67,7 +67,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     records = {run: retrieved(study, run, results) for run in study.runs if run[1] != SCRATCH}
     trainings = {run: study.training(trained_as(run, records), results) for run in study.runs}
     todo = list({one.folder: one for one in trainings.values() if not one.is_done}.values())
-    if run_trainings(todo, gpus=[None] * args.jobs, environment=environment):
+    failed = run_trainings(todo, gpus=[None] * args.jobs, environment=environment)
+    if failed or left_to_others(todo, failed):
         return 1
     found = [_measure(study, target, trainings, records, args.margin) for target in study.targets]
     print("\n" + markdown(found, study.arms))

@@ -26,12 +26,14 @@ class FakeTrainings:
         shift: by how many voxels an arm's masks of a seed are off; the first voxels cost about as much each.
         started: names of the trainings, in order.
         failing: names of those that fail.
+        elsewhere: names of those that another process runs.
         cases: that a fold predicts; all of them where it is not named.
     """
 
     shift: Callable[[str, int], int] = lambda arm, seed: 2
     started: list[str] = field(default_factory=list)
     failing: set[str] = field(default_factory=set)
+    elsewhere: set[str] = field(default_factory=set)
     cases: dict[int, Sequence[str]] = field(default_factory=dict)
 
     def run(
@@ -39,7 +41,7 @@ class FakeTrainings:
     ) -> list[Training]:
         self.started += [training.name for training in trainings]
         for training in trainings:
-            if training.name not in self.failing:
+            if training.name not in self.failing | self.elsewhere:
                 self._finish(training)
         return [training for training in trainings if training.name in self.failing]
 

@@ -114,6 +114,21 @@ class TestGoingOn:
         assert module.main([*WORDS, *SEARCHES, *FIRST]) == 0
         assert fake.started == [] and files(planned.preprocessed) == plans
 
+    @pytest.mark.parametrize("name", ["host, seed 1", "random, seed 0"])
+    def test_what_another_process_runs_is_waited_for_by_the_user(
+        self, bench: Bench, capsys: pytest.CaptureFixture[str], name: str
+    ) -> None:
+        module, fake = bench
+        fake.elsewhere = {name}
+        assert module.main([*WORDS, *SEARCHES, *FIRST]) == 1
+        said = capsys.readouterr()
+        assert f"not finished by the other process: {name}. Repeat" in said.err and "| arm |" not in said.out
+        # Without its host no arm of a seed can start.
+        assert ("random, seed 1" in fake.started) is (name == "random, seed 0")
+
+        fake.elsewhere = set()
+        assert module.main([*WORDS, *SEARCHES, *FIRST]) == 0 and "| arm |" in capsys.readouterr().out
+
     def test_another_arm_and_another_seed_join_in(self, bench: Bench) -> None:
         module, fake = bench
         assert module.main([*WORDS, "random", *FIRST]) == 0
