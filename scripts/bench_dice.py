@@ -20,7 +20,8 @@ questions: do searched cells differ from random ones, is a cheaper search as goo
 inside the margin if its interval over patients is and, from two seeds or three folds on, that over patients and
 trainings too: the first is about these very networks, and searches of other seeds find others
 (nnunet_iac/statistics/verdict.py). With ``-f 0 1 2 3 4`` every seed is trained on each fold, and all patients count;
-the folds of a model share the cells of its first search, so searches are then compared by one each, trained five times.
+the folds of a model share the cells of its first search, so one seed compares one search each, trained five times, and
+tells nothing of other searches.
 """
 
 from __future__ import annotations

@@ -208,8 +208,10 @@ def _reading(comparison: Comparison) -> list[str]:
         "trainings are not counted.",
         "CI with runs: over patients and trainings of other seeds together (Welch-Satterthwaite; the n-th runs of two "
         "arms are a pair); where it holds 0, a gain may be one of these seeds. It covers 88 % with two runs, 92 % with "
-        "three. With more folds than runs it is by fold instead (cluster-robust; it takes models of one "
-        "cross-validation for independent, though they share training cases). CI and p are about these very networks.",
+        "three. With three folds or more, folds stand for patients (cluster-robust; it takes models of one "
+        "cross-validation for independent, though they share training cases); with one run it is by fold alone, and "
+        "what its folds share, such as the cells of one search, is not counted. CI and p are about these very "
+        "networks.",
         "Both empty, one empty: classes of cases, over all runs of the arm. One empty: Dice 0, HD95 the diagonal of "
         f"the image. Left out in every arm, because all masks are empty: {scores.left_out}; where only some arms "
         "predict something into an empty reference, the others get Dice 100 and HD95 0.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -57,15 +58,7 @@ def run_interval(differences: ArrayLike, control_runs: Sequence[float], runs: Se
         )
     if min(map(len, groups)) < 2:
         return None
-    if len(groups[1]) == len(groups[2]):
-        groups[1:] = [groups[2] - groups[1]]
-    variances = np.array([group.var(ddof=1) / len(group) for group in groups])
-    total, middle = float(variances.sum()), float(values.mean())
-    if total == 0:
-        return Interval(middle, middle)
-    freedom = total**2 / sum(v**2 / (len(group) - 1) for v, group in zip(variances, groups, strict=True))
-    half = float(t.ppf((1 + CONFIDENCE) / 2, freedom)) * total**0.5
-    return Interval(middle - half, middle + half)
+    return _interval(values, [_of_means(values), *_of_runs(groups[1], groups[2])])
 
 
 FEWEST_FOLDS = 3
@@ -75,13 +68,24 @@ FEWEST_FOLDS = 3
 def training_interval(
     differences: ArrayLike, control_runs: Sequence[float], runs: Sequence[float], folds: ArrayLike | None
 ) -> Interval | None:
-    """Return the interval of what there is more of: :func:`fold_interval` of folds, or :func:`run_interval` of runs.
+    """Return the interval over patients and all that was trained: runs, folds, or both.
 
-    What decides is the number of trainings, never the result: with more folds than runs, and at least
-    :data:`FEWEST_FOLDS`, it is by fold (our choice).
+    With :data:`FEWEST_FOLDS` folds or more, and one run of an arm, it is :func:`fold_interval`; with fewer folds and
+    several runs, :func:`run_interval`. With several of both, folds stand for patients, for their scatter holds that of
+    patients, and runs count beside them::
+
+        V = V_F + V_S,  nu = V^2 / (V_F^2 / (F - 1) + V_S^2 / (S - 1))
+
+    ``V_F`` is the variance of :func:`fold_interval`, ``V_S`` that of :func:`run_interval`. By fold alone would not do:
+    the models of a run share what they started from, a search that found the cells of all folds above all, and no
+    scatter of folds tells what another search would have found. With standard deviations of 1 (patients), 1 (the
+    training of a fold in a run), 1 (a run: what its folds share) and 20 patients in five folds it covers zero in 0.94
+    of the draws of two arms that do not differ with 2 runs and in 0.95 with 3, by fold alone in 0.75 and 0.76;
+    where runs share nothing, 0 in place of the last 1, in 0.98 and 0.98. ``tests/statistics/test_scatter.py``
+    measures this. That the scatter of a fold is in both terms is our choice, as in :func:`run_interval`.
 
     Args:
-        differences: ``(P,)``, of the patients.
+        differences: ``(P,)``, of the patients, each the mean over its arm's runs.
         control_runs: ``(S_0,)``, mean over patients of each run of the control.
         runs: ``(S_1,)``, of the arm.
         folds: ``(P,)``, which model of a cross-validation predicted a patient; None if one predicted all.
@@ -93,11 +97,17 @@ def training_interval(
         >>> training_interval([1.0, 2.0, 3.0], [80.0], [82.0], [0, 1, 2]) == fold_interval([1.0, 2.0, 3.0], [0, 1, 2])
         True
         >>> training_interval([1.0, 2.0, 3.0], [80.0], [82.0], None)
+        >>> both = training_interval([1.0, 2.0, 3.0], [80.0, 80.0], [81.0, 83.0], [0, 1, 2])
+        >>> round(both.low, 2), round(both.high, 2)
+        (-3.98, 7.98)
     """
-    number = 0 if folds is None else len(np.unique(np.asarray(folds)))
-    if folds is not None and number >= FEWEST_FOLDS and number > min(len(control_runs), len(runs)):
-        return fold_interval(differences, folds)
-    return run_interval(differences, control_runs, runs)
+    if folds is None or len(np.unique(np.asarray(folds))) < FEWEST_FOLDS:
+        return run_interval(differences, control_runs, runs)
+    by_fold = fold_interval(differences, folds)
+    if min(len(control_runs), len(runs)) < 2:
+        return by_fold
+    values = np.asarray(differences, dtype=np.float64)
+    return _interval(values, [_of_folds(values, folds), *_of_runs(np.asarray(control_runs), np.asarray(runs))])
 
 
 def fold_interval(differences: ArrayLike, folds: ArrayLike) -> Interval:
@@ -130,14 +140,42 @@ def fold_interval(differences: ArrayLike, folds: ArrayLike) -> Interval:
         (-0.98, 3.98)
     """
     values: NDArray[np.float64] = np.asarray(differences, dtype=np.float64)
-    _, owner, sizes = np.unique(np.asarray(folds), return_inverse=True, return_counts=True)
-    number = len(sizes)
-    if values.ndim != 1 or len(values) != len(owner) or number < 2 or not np.isfinite(values).all():
+    owner = np.asarray(folds)
+    if values.ndim != 1 or len(values) != len(owner) or len(np.unique(owner)) < 2 or not np.isfinite(values).all():
         raise ValueError(
             f"folds: expected finite differences of patients in two folds or more, got {values.tolist()} in "
             f"{np.asarray(folds).tolist()}; leave patients without a value out first"
         )
-    middle = float(values.mean())
-    deviations = np.bincount(owner, weights=values - middle) / len(values)
-    half = float(t.ppf((1 + CONFIDENCE) / 2, number - 1)) * float(number / (number - 1) * (deviations**2).sum()) ** 0.5
+    return _interval(values, [_of_folds(values, folds)])
+
+
+class _Part(NamedTuple):
+    """A source of scatter: its share of the variance of the mean difference, and its degrees of freedom."""
+
+    variance: float
+    freedom: int
+
+
+def _of_means(values: NDArray[np.float64]) -> _Part:
+    return _Part(float(values.var(ddof=1)) / len(values), len(values) - 1)
+
+
+def _of_runs(control: NDArray[np.float64], arm: NDArray[np.float64]) -> list[_Part]:
+    return [_of_means(arm - control)] if len(control) == len(arm) else [_of_means(control), _of_means(arm)]
+
+
+def _of_folds(values: NDArray[np.float64], folds: ArrayLike) -> _Part:
+    _, owner = np.unique(np.asarray(folds), return_inverse=True)
+    number = int(owner.max()) + 1
+    deviations = np.bincount(owner, weights=values - values.mean()) / len(values)
+    return _Part(float(number / (number - 1) * (deviations**2).sum()), number - 1)
+
+
+def _interval(values: NDArray[np.float64], parts: Sequence[_Part]) -> Interval:
+    """Return the mean with Student's interval of the parts together (Welch, Satterthwaite)."""
+    total, middle = sum(part.variance for part in parts), float(values.mean())
+    if total == 0:
+        return Interval(middle, middle)
+    freedom = total**2 / sum(part.variance**2 / part.freedom for part in parts)
+    half = float(t.ppf((1 + CONFIDENCE) / 2, freedom)) * total**0.5
     return Interval(middle - half, middle + half)

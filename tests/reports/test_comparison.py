@@ -243,7 +243,7 @@ def test_one_run_of_a_cross_validation_has_its_interval_by_fold() -> None:
 
     assert control.of_runs is None and cells.of_runs == fold_interval(cells.differences, folds)
     assert cells.verdict is not None and cells.verdict.trainings_counted
-    assert "by fold instead" in comparison_markdown(found)
+    assert "with one run it is by fold alone" in comparison_markdown(found)
 
 
 def test_patients_without_a_class_leave_their_folds() -> None:
