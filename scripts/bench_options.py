@@ -27,7 +27,7 @@ from bench_arguments import add_data_arguments, add_run_arguments, add_study_arg
 from dice_study import PRUNED, RANDOM, Study
 
 from nnunet_iac.atomic import write_json
-from nnunet_iac.reports.class_table import METRICS
+from nnunet_iac.reports.class_table import METRIC_NAMES
 from nnunet_iac.reports.markdown import table_text
 from nnunet_iac.reports.paired_texts import difference_text, interval_text, p_text
 
@@ -125,7 +125,7 @@ def rows(found: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
     arms = [replace(bench_dice.predictions(study, PRUNED), name=name) for name, study in studies.items()]
     arms.insert(1, bench_dice.predictions(studies[PLAIN], RANDOM))
     table = bench_dice.compare(measure_arms(arms), [arm.name for arm in arms], bench_dice.MARGIN)
-    dice, hd95 = ({row.arm: row for row in table.main_rows(metric)} for metric in METRICS)
+    dice, hd95 = ({row.arm: row for row in table.main_rows(metric)} for metric in METRIC_NAMES)
     return [
         {
             "option": arm.name,
@@ -150,7 +150,13 @@ def markdown(record: Mapping[str, Any]) -> str:
     """Return the table."""
     head = ["search", "Dice by seed", "mean", *(against := ["minus plain, 95 % CI", "CI with runs", "p (Holm)"])]
     units = {row["hd95"]["unit"] for row in record["rows"] if "hd95" in row}
-    head += [f"HD95 ({', '.join(units)}) {against[0]}", *against[1:], "edges decided", "skips", "seconds"]
+    head += [
+        f"HD95 ({', '.join(units) or 'not measured'}) {against[0]}",
+        *against[1:],
+        "edges decided",
+        "skips",
+        "seconds",
+    ]
     body = []
     for row in record["rows"]:
         dice, searches = row["dice_by_seed"], row["searches"]

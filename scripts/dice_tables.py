@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from dice_study import FULL, Study
 
-from nnunet_iac.reports.class_table import METRICS, class_table
+from nnunet_iac.reports.class_table import METRIC_NAMES, class_table
 from nnunet_iac.reports.comparison import MEAN, metric_title
 from nnunet_iac.reports.markdown import table_text
 from nnunet_iac.reports.paired_texts import difference_text, inside_text, interval_text, p_text
@@ -62,6 +62,7 @@ def study_markdown(result: Result) -> str:
 
 def study_record(study: Study, result: Result, *, threads: int | None, jobs: int, device: str) -> dict[str, Any]:
     """Return everything that is printed, unrounded; Dice at the top, HD95 under its name, classes under theirs."""
+    pairs = _figures_of_pairs(result)
     return {
         "study": asdict(study),
         "threads": threads,
@@ -71,20 +72,20 @@ def study_record(study: Study, result: Result, *, threads: int | None, jobs: int
         "dice": _by_patient(result, "dice"),
         "dice_by_seed": _by_seed(result, "dice"),
         "against_control": _against_control(result, "dice"),
-        "pairs": {name: rows["dice", MEAN] for name, rows in _figures_of_pairs(result).items()},
+        "pairs": {name: rows["dice", MEAN] for name, rows in pairs.items()},
         "hd95": {
             "unit": result.table.unit,
             "by_patient": _by_patient(result, "hd95"),
             "by_seed": _by_seed(result, "hd95"),
             "against_control": _against_control(result, "hd95"),
-            "pairs": {name: rows["hd95", MEAN] for name, rows in _figures_of_pairs(result).items()},
+            "pairs": {name: rows["hd95", MEAN] for name, rows in pairs.items()},
         },
         "pairs_by_class": {
             name: {
-                structure: {metric: rows[metric, structure] for metric in METRICS}
+                structure: {metric: rows[metric, structure] for metric in METRIC_NAMES}
                 for structure in result.table.scores.classes
             }
-            for name, rows in _figures_of_pairs(result).items()
+            for name, rows in pairs.items()
         },
         "search": {
             arm: [
@@ -100,7 +101,7 @@ def _arms(result: Result, metric: Metric) -> str:
     """Every arm against the control; what the searches cost stands beside their Dice."""
     rows, runs = result.table.main_rows(metric), result.table.scores.run_means[metric]
     costs = ["search epochs", "seconds"] if metric == "dice" else []
-    head = ["arm", f"{METRICS[metric]} by seed", "mean", f"minus {rows[0].arm}, 95 % CI", "CI with runs"]
+    head = ["arm", f"{METRIC_NAMES[metric]} by seed", "mean", f"minus {rows[0].arm}, 95 % CI", "CI with runs"]
     body = []
     for row, by_seed in zip(rows, runs, strict=True):
         against = ["", "", ""]
@@ -117,23 +118,26 @@ def _arms(result: Result, metric: Metric) -> str:
 
 
 def _ratios(searches: Mapping[str, Mapping[Cell, SearchResult]]) -> list[str]:
-    """Say how many times cheaper each search was than the full one of the same seed and fold, in wall-clock."""
-    full = searches.get(FULL, {})
+    """Say how many times cheaper each search was than the full one of the same seed, in wall-clock.
+
+    A model searches once, in the fold that starts first, so two arms of a seed may have searched in different folds.
+    """
+    full = {seed: found.seconds for (seed, _), found in searches.get(FULL, {}).items()}
     times = {
-        arm: [full[cell].seconds / found.seconds for cell, found in cells.items() if cell in full]
+        arm: [full[seed] / found.seconds for (seed, _), found in cells.items() if seed in full]
         for arm, cells in searches.items()
         if arm != FULL
     }
     return [
-        f"The {arm} was {', '.join(f'{one:.1f}' for one in of_arm)} times cheaper than the full one (by seed and fold, "
-        f"wall-clock; median {median(of_arm):.1f})."
+        f"The {arm} was {', '.join(f'{one:.1f}' for one in of_arm)} times cheaper than the full one (by seed, wall-clock; "
+        f"median {median(of_arm):.1f})."
         for arm, of_arm in times.items()
         if of_arm
     ]
 
 
 def _pairs(result: Result, metric: Metric) -> str:
-    head = ["pair", f"{METRICS[metric]}: difference, 95 % CI", "CI with runs", "Wilcoxon p"]
+    head = ["pair", f"{METRIC_NAMES[metric]}: difference, 95 % CI", "CI with runs", "Wilcoxon p"]
     unit, margin = "points" if metric == "dice" else result.table.unit, 0.0
     body = []
     for pair, rows in _rows_of_pairs(result).items():

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from nnunet_iac.reports.comparison import Row
     from nnunet_iac.statistics.patients import Metric
 
-METRICS: dict[Metric, str] = {"dice": "Dice", "hd95": "HD95"}
+METRIC_NAMES: dict[Metric, str] = {"dice": "Dice", "hd95": "HD95"}
 """Metrics in the order of the columns, and their names."""
 
 
@@ -39,11 +39,13 @@ def class_table(compared: Mapping[str, Sequence[Row]], classes: Sequence[str], f
         return ""
     columns = ("CI with runs", "p (not corrected)")
     head = [first, "class"]
-    head += [text for name in METRICS.values() for text in (f"{name}: difference [95 % CI]", *columns)]
+    head += [text for name in METRIC_NAMES.values() for text in (f"{name}: difference [95 % CI]", *columns)]
     body = []
     for name, rows in compared.items():
         found = {(row.metric, row.structure): row for row in rows}
-        body += [[name, one, *(text for metric in METRICS for text in _cells(found[metric, one]))] for one in classes]
+        body += [
+            [name, one, *(text for metric in METRIC_NAMES for text in _cells(found[metric, one]))] for one in classes
+        ]
     return table_text(head, body)
 
 
