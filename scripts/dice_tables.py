@@ -129,8 +129,8 @@ def _ratios(searches: Mapping[str, Mapping[Cell, SearchResult]]) -> list[str]:
         if arm != FULL
     }
     return [
-        f"The {arm} was {', '.join(f'{one:.1f}' for one in of_arm)} times cheaper than the full one (by seed, wall-clock; "
-        f"median {median(of_arm):.1f})."
+        f"The {arm} was {', '.join(f'{one:.1f}' for one in of_arm)} times cheaper than the full one (by seed, "
+        f"wall-clock; median {median(of_arm):.1f})."
         for arm, of_arm in times.items()
         if of_arm
     ]
