@@ -1,7 +1,7 @@
 """A cell in a skip connection: two inputs, a directed acyclic graph of nodes, and a projection that starts at zero.
 
-The cell of level ``l`` returns ``skip + project(concat(node_1 ... node_n))``. ``project`` is zero at implantation,
-so a freshly implanted cell changes no bit of the host's output.
+The cell of level ``l`` returns ``skip + project(concat(node_1 ... node_n))``. ``project`` is zero at implantation, by
+its weights or by a gain, so a freshly implanted cell changes no bit of the host's output.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from nnunet_iac.cells.genotype import Cell, Genotype, SecondInput
+from nnunet_iac.cells.genotype import Cell, Genotype, Projection, SecondInput
 from nnunet_iac.cells.operations import Stage, channels_last, make_operation
 
 CHANNEL_MULTIPLE = 8
@@ -35,7 +35,16 @@ def node_channels(channels: int, width: float) -> int:
 class SkipCell(nn.Module):
     """The frame that discrete and mixed cells share: inputs, body, projection, residual sum.
 
-    Each input is brought to the node width by [non-linearity, pointwise, normalisation] (PC-DARTS' preprocessing).
+    Each input is brought to the node width by [non-linearity, pointwise, normalisation] (PC-DARTS' preprocessing). With
+    ``W`` the projection, ``x`` all nodes side by side and ``g`` a gain of each channel, the cell adds to its skip::
+
+        zero:        W x              W = 0 at first
+        gain:        g * (W x)        g = 0 at first, W drawn as the host's convolutions are
+        normalised:  g * norm(W x)    the same, after the host's normalisation without scale and shift
+
+    The papers do not say how a cell starts; ``zero`` is our choice, the others are SkipInit's (De and Smith, NeurIPS
+    2020) and LayerScale's (Touvron et al., ICCV 2021) gain, and Goyal et al.'s (2017) zero scale after a normalisation.
+    There is none that replaces the skip: it would destroy what a trained host knows.
 
     Args:
         stage: the host stage of this level.
@@ -46,10 +55,19 @@ class SkipCell(nn.Module):
         second_input: what the first state is made of: the ``decoder`` signal, or the ``encoder`` skip once more
             (with weights of its own), as PC-DARTS' first cell reads its stem twice.
         affine: learned scale and shift in the normalisations.
+        projection: as above.
     """
 
     def __init__(
-        self, stage: Stage, body: nn.Module, *, nodes: int, width: float, second_input: SecondInput, affine: bool
+        self,
+        stage: Stage,
+        body: nn.Module,
+        *,
+        nodes: int,
+        width: float,
+        second_input: SecondInput,
+        affine: bool,
+        projection: Projection = "zero",
     ) -> None:
         super().__init__()
         channels = node_channels(stage.channels, width)
@@ -62,11 +80,17 @@ class SkipCell(nn.Module):
         )
         self.body = body
         self.projection = stage.pointwise(nodes * channels, stage.channels)
+        self.normalise: nn.Module = nn.Identity()
+        if projection == "normalised":
+            self.normalise = stage.normalise(stage.channels, affine=False)
+        self.gain: nn.Parameter | None = None
+        if projection != "zero":
+            self.gain = nn.Parameter(torch.zeros(stage.channels))
         self.close()
 
     def close(self) -> None:
-        """Set the projection to zero, so that the cell is the identity of its skip."""
-        nn.init.zeros_(self.projection.weight)  # type: ignore[arg-type]
+        """Set the projection, or its gain, to zero, so that the cell is the identity of its skip."""
+        nn.init.zeros_(self.projection.weight if self.gain is None else self.gain)  # type: ignore[arg-type]
 
     def forward(self, skip: torch.Tensor, decoder_signal: torch.Tensor, *weights: torch.Tensor) -> torch.Tensor:
         """Return the new skip.
@@ -79,7 +103,8 @@ class SkipCell(nn.Module):
         """
         second = decoder_signal if self.second_input == "decoder" else skip
         states = [self.inputs[0](channels_last(second)), self.inputs[1](channels_last(skip))]
-        return skip + self.projection(torch.cat(self.body(states, *weights), dim=1))
+        added = self.normalise(self.projection(torch.cat(self.body(states, *weights), dim=1)))
+        return skip + (added if self.gain is None else self.gain.view(-1, *(1,) * (skip.ndim - 2)) * added)
 
 
 class HostSkip(nn.Module):
@@ -141,6 +166,7 @@ class DiscreteCells(nn.Module):
                 width=genotype.width,
                 second_input=genotype.second_input,
                 affine=True,
+                projection=genotype.projection,
             )
             for level, stage in enumerate(stages)
         )

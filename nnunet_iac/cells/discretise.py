@@ -7,7 +7,16 @@ from typing import Any
 
 import torch
 
-from nnunet_iac.cells.genotype import CELL_INPUTS, EDGES_PER_NODE, OPERATIONS, Cell, Edge, Genotype, SecondInput
+from nnunet_iac.cells.genotype import (
+    CELL_INPUTS,
+    EDGES_PER_NODE,
+    OPERATIONS,
+    Cell,
+    Edge,
+    Genotype,
+    Projection,
+    SecondInput,
+)
 
 NONE, SKIP = OPERATIONS.index("none"), OPERATIONS.index("skip_connect")
 
@@ -20,6 +29,7 @@ def discretise(
     width: float,
     second_input: SecondInput,
     first_level: int = 0,
+    projection: Projection = "zero",
     max_skips: int | None = None,
     origin: Mapping[str, Any] | None = None,
 ) -> Genotype:
@@ -36,6 +46,7 @@ def discretise(
         width: recorded in the genotype.
         second_input: recorded in the genotype.
         first_level: recorded in the genotype.
+        projection: recorded in the genotype.
         max_skips: largest number of ``skip_connect`` in a cell. As in P-DARTS, the weakest skip of a cell that has
             more loses its weight and the cell is derived again; one that nothing could replace stays.
         origin: recorded in the genotype.
@@ -47,7 +58,7 @@ def discretise(
     """
     weights = (probabilities * edge_weights.unsqueeze(-1)).detach().double().cpu()
     cells = tuple(_cell(_with_few_skips(group, nodes, max_skips), nodes) for group in weights)
-    return Genotype("searched", nodes, second_input, width, cells, dict(origin or {}), first_level)
+    return Genotype("searched", nodes, second_input, width, cells, dict(origin or {}), first_level, projection)
 
 
 def top_edges(weights: torch.Tensor, nodes: int) -> list[list[int]]:

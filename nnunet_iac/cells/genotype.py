@@ -34,6 +34,7 @@ EDGES_PER_NODE = 2
 
 Kind = Literal["searched", "random", "identity"]
 SecondInput = Literal["decoder", "encoder"]
+Projection = Literal["zero", "gain", "normalised"]
 Edge = tuple[str, int]
 """``(operation, input)``: inputs 0 and 1 are the cell's, input ``j >= 2`` is node ``j - 2``."""
 Cell = tuple[tuple[Edge, ...], ...]
@@ -86,6 +87,9 @@ class Genotype:
         origin: free provenance (seed, status, epochs of the search); never read by the network.
         first_level: highest resolution with a cell, 0 the full one; skips above it stay the host's. Most of a cell's
             time goes to the full resolution (``scripts/bench_overhead.py``). Our choice; the papers have all levels.
+        projection: how a fresh cell's projection adds nothing: its weights are ``zero``; or they are random and a
+            learned ``gain`` of each channel is zero; or the same after a parameter-free normalisation
+            (``normalised``). See :class:`nnunet_iac.cells.cell.SkipCell`.
 
     Raises:
         ValueError: if a field is out of range; all faults are named together.
@@ -103,6 +107,7 @@ class Genotype:
     cells: tuple[Cell, ...] = ()
     origin: Mapping[str, Any] = field(default_factory=dict, compare=False)
     first_level: int = 0
+    projection: Projection = "zero"
 
     def __post_init__(self) -> None:
         problems = [*_field_problems(self), *(p for i, c in enumerate(self.cells) for p in _cell_problems(self, i, c))]
@@ -148,8 +153,9 @@ class Genotype:
             "second_input": self.second_input,
             "width": self.width,
             "cells": [[[list(edge) for edge in node] for node in cell] for cell in self.cells],
-            # Left out at full resolution, so that what earlier versions wrote and read stays as it is.
+            # Left out at their defaults, so that what earlier versions wrote and read stays as it is.
             **({"first_level": self.first_level} if self.first_level else {}),
+            **({"projection": self.projection} if self.projection != "zero" else {}),
             "origin": dict(self.origin),
         }
 
@@ -168,7 +174,7 @@ class Genotype:
                 "it was written by another version of nnunet-iac: install that version, or search again"
             )
         known = {"schema", "kind", "nodes", "second_input", "width", "cells", "origin"}
-        if wrong := sorted((set(record) ^ known) - {"origin", "first_level"}):
+        if wrong := sorted((set(record) ^ known) - {"origin", "first_level", "projection"}):
             raise ValueError(f"genotype: expected the keys {sorted(known)}, missing or unknown: {wrong}")
         try:
             cells = tuple(
@@ -187,6 +193,7 @@ class Genotype:
             width=record["width"],
             cells=cells,
             first_level=record.get("first_level", 0),
+            projection=record.get("projection", "zero"),
             origin=dict(origin),
         )
 
@@ -205,6 +212,7 @@ class Genotype:
         width: float = 0.5,
         count: int = 1,
         first_level: int = 0,
+        projection: Projection = "zero",
     ) -> Genotype:
         """Draw a control uniformly: two distinct inputs for each node and any operation but ``none``.
 
@@ -214,7 +222,7 @@ class Genotype:
         """
         generator = random.Random(seed)
         cells = tuple(_random_cell(generator, nodes) for _ in range(count))
-        return cls("random", nodes, second_input, width, cells, {"seed": seed}, first_level)
+        return cls("random", nodes, second_input, width, cells, {"seed": seed}, first_level, projection)
 
 
 def _random_cell(generator: random.Random, nodes: int) -> Cell:
@@ -241,13 +249,25 @@ def _field_problems(genotype: Genotype) -> list[str]:
         problems.append(f"width: expected a number in (0, 1], got {genotype.width!r}")
     if not _is_integer(genotype.first_level) or not 0 <= genotype.first_level <= 16:
         problems.append(f"first_level: expected an integer from 0 to 16, got {genotype.first_level!r}")
-    if genotype.kind == "identity" and genotype.first_level:
+    if genotype.projection not in get_args(Projection):
+        problems.append(f"projection: expected one of {get_args(Projection)}, got {genotype.projection!r}")
+    return problems + (_identity_problems(genotype) if genotype.kind == "identity" else _no_cell_problem(genotype))
+
+
+def _identity_problems(genotype: Genotype) -> list[str]:
+    """Nothing that is said of cells may differ from its default where there is none."""
+    problems = []
+    if genotype.first_level:
         problems.append(f"first_level: expected 0 for kind 'identity', got {genotype.first_level!r}")
-    if genotype.kind != "identity" and not genotype.cells:
-        problems.append(f"cells: expected at least one cell for kind {genotype.kind!r}, got none")
-    if genotype.kind == "identity" and genotype.cells:
+    if genotype.projection != "zero":
+        problems.append(f"projection: expected 'zero' for kind 'identity', got {genotype.projection!r}")
+    if genotype.cells:
         problems.append(f"cells: expected none for kind 'identity', got {len(genotype.cells)}")
     return problems
+
+
+def _no_cell_problem(genotype: Genotype) -> list[str]:
+    return [] if genotype.cells else [f"cells: expected at least one cell for kind {genotype.kind!r}, got none"]
 
 
 def _cell_problems(genotype: Genotype, index: int, cell: Cell) -> list[str]:

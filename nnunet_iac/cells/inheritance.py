@@ -3,7 +3,7 @@
 Our choice; the papers retrain from scratch. In the search an operation sees ``C / K`` of a node's ``C`` channels, in
 the found cell all of them: its depthwise kernels are repeated ``K`` times and its pointwise ones put along the
 diagonal of ``K`` blocks, so that every block of channels meets the operation that was trained. The projection stays
-zero: implanting changes no logit.
+as a fresh one is: implanting changes no logit.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from torch import nn
 from nnunet_iac.cells.architecture import ArchitectureParameters
 from nnunet_iac.cells.cell import CHANNEL_MULTIPLE, HostSkip, SkipCell, node_channels
 from nnunet_iac.cells.discretise import SKIP
-from nnunet_iac.cells.genotype import CELL_INPUTS, OPERATIONS, SecondInput, check_first_level, edges_of
+from nnunet_iac.cells.genotype import CELL_INPUTS, OPERATIONS, Projection, SecondInput, check_first_level, edges_of
 from nnunet_iac.cells.operations import Stage
 from nnunet_iac.cells.outgoing import EdgeOperations, mix_outgoing
 
@@ -126,6 +126,7 @@ class MixedCells(nn.Module):
         second_input: see :class:`nnunet_iac.cells.cell.SkipCell`.
         shared: one set of architecture parameters for all levels, or one for each.
         first_level: highest resolution with a cell; see :class:`nnunet_iac.cells.genotype.Genotype`.
+        projection: see :class:`nnunet_iac.cells.cell.SkipCell`.
         generator: random numbers for the initial logits.
 
     Attributes:
@@ -145,6 +146,7 @@ class MixedCells(nn.Module):
         second_input: SecondInput = "decoder",
         shared: bool = True,
         first_level: int = 0,
+        projection: Projection = "zero",
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
@@ -156,6 +158,7 @@ class MixedCells(nn.Module):
         self.width = width
         self.second_input: SecondInput = second_input
         self.first_level = first_level
+        self.projection: Projection = projection
         self.auxiliary_skip = 0.0
         self.architecture = ArchitectureParameters(
             groups=1 if shared else len(stages) - first_level, nodes=nodes, generator=generator
@@ -170,6 +173,7 @@ class MixedCells(nn.Module):
                 width=width,
                 second_input=second_input,
                 affine=False,
+                projection=projection,
             )
             for level, stage in enumerate(stages)
         )

@@ -93,7 +93,12 @@ def _of_frame(module: SkipCell, rest: Sequence[str]) -> Piece:
     if rest[0] == "inputs" and len(rest) > 1:
         sources = (f"{module.second_input} input", "encoder input")
         return sources[int(rest[1])], 2
-    return ("projection" if rest[0] == "projection" else ""), 1
+    words = {
+        "projection": "projection",
+        "normalise": "normalisation of the projection",
+        "gain": "gain of the projection",
+    }
+    return words.get(rest[0], ""), 1
 
 
 def _of_mixed_body(module: MixedBody, rest: Sequence[str]) -> Piece:

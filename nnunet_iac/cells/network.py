@@ -162,7 +162,7 @@ class CellUNet(nn.Module):
     def initialize(self, module: nn.Module) -> None:
         """Initialise one module as the host does; nnU-Net calls ``network.apply(network.initialize)``.
 
-        ``apply`` visits children first, so a cell closes its projection after the host's rule has filled it.
+        ``apply`` visits children first, so a cell closes itself after the host's rule has filled it.
         """
         self._initialize_host(module)
         if isinstance(module, SkipCell):

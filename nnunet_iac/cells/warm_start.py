@@ -120,7 +120,11 @@ def softened(source: torch.Tensor, cold: torch.Tensor, temperature: float) -> to
 
 @torch.no_grad()
 def transfer_cells(
-    cells: MixedCells, source: Mapping[str, torch.Tensor], *, same_second_input: bool = True
+    cells: MixedCells,
+    source: Mapping[str, torch.Tensor],
+    *,
+    same_second_input: bool = True,
+    same_projection: bool = True,
 ) -> TransferReport:
     """Copy what fits of a source's weights into the cells of a search, in place; logits stay as they are.
 
@@ -128,6 +132,8 @@ def transfer_cells(
         cells: initialised.
         source: ``state_dict`` of other mixed cells.
         same_second_input: whether both read the same second input; otherwise the layer that reads it stays fresh.
+        same_projection: whether both project their nodes alike; otherwise the projection stays fresh, and closed: a
+            random one behind a gain must not be added at full strength, nor a trained one wait behind a gain of zero.
     """
     own = {name: value for name, value in cells.named_parameters() if not name.startswith(ARCHITECTURE)}
     records = []
@@ -136,6 +142,8 @@ def transfer_cells(
         reason = "the source has no such layer" if found is None else ""
         if not same_second_input and ".inputs.0." in name:
             reason = "the source read another second input"
+        if not same_projection and name.split(".")[2:3] in (["projection"], ["gain"]):
+            reason = "the source had another projection"
         if found is None or reason:
             records.append(_skipped(name, found, value, reason))
         else:

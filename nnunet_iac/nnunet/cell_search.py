@@ -178,8 +178,9 @@ class _Streams:
 
 def _identity(network: CellUNet, settings: Settings, data: SearchData, start: CellStart | None) -> dict[str, Any]:
     cell = asdict(settings.cell)
-    if cell["first_level"] == 0:
-        del cell["first_level"]  # so that older states fit
+    for name, default in (("first_level", 0), ("projection", "zero")):
+        if cell[name] == default:
+            del cell[name]  # so that older states fit
     return {
         **({} if start is None else {"start": dict(start.identity)}),
         **({"batches": dict(data.identity)} if data.identity else {}),
@@ -205,6 +206,7 @@ def control_genotype(kind: Literal["random", "identity", "none"], settings: Sett
         width=cell.width,
         count=1 if cell.shared else levels - cell.first_level,
         first_level=cell.first_level,
+        projection=cell.projection,
     )
 
 
@@ -255,6 +257,7 @@ def mixed_cells(network: CellUNet, settings: Settings, device: torch.device) -> 
             second_input=settings.cell.second_input,
             shared=settings.cell.shared,
             first_level=settings.cell.first_level,
+            projection=settings.cell.projection,
             generator=generator,
         )
         cells.apply(network.initialize)

@@ -244,6 +244,7 @@ def _genotype(state: Mapping[str, Any], cells: MixedCells) -> Genotype:
         width=cells.width,
         second_input=cells.second_input,
         first_level=cells.first_level,
+        projection=cells.projection,
         max_skips=identity["max_skips"],
         origin={
             "seed": identity["seed"],

@@ -162,8 +162,14 @@ class TransferTrainer(IACTrainer):
         )
         self._say_what_differs(entry)
         if self.settings.transfer.weights:
-            same = entry.facts.get("cell", {}).get("second_input") == cells.second_input
-            self._tell("cells", transfer_cells(cells, source, same_second_input=same), CELLS_REPORT, entry)
+            old = entry.facts.get("cell", {})
+            report = transfer_cells(
+                cells,
+                source,
+                same_second_input=old.get("second_input") == cells.second_input,
+                same_projection=old.get("projection", "zero") == cells.projection,
+            )
+            self._tell("cells", report, CELLS_REPORT, entry)
         return variation
 
     def _say_what_differs(self, entry: Entry) -> None:
@@ -174,6 +180,7 @@ class TransferTrainer(IACTrainer):
             "cell.second_input": (old.get("second_input"), cell.second_input),
             "cell.width": (old.get("width"), cell.width),
             "cell.first_level": (old.get("first_level", 0), cell.first_level),
+            "cell.projection": (old.get("projection", "zero"), cell.projection),
             "search.partial_channels": (entry.facts.get("partial_channels"), search.partial_channels),
         }
         if smoothing and search.perturbation != "none":

@@ -251,6 +251,7 @@ def _result(run: Run, plan: SearchPlan, removal: Removal | None) -> SearchResult
         width=run.cells.width,
         second_input=run.cells.second_input,
         first_level=run.cells.first_level,
+        projection=run.cells.projection,
         max_skips=plan.max_skips,
         origin={
             "seed": plan.seed,

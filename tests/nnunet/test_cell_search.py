@@ -76,6 +76,7 @@ def test_cells_start_at_the_level_of_the_settings_and_states_of_before_fit(tmp_p
         for name in ("all", "deep")
     ]
     assert "first_level" not in identities[0] and identities[1]["first_level"] == 1
+    assert all("projection" not in one for one in identities)
 
     settings = Settings.from_block({"cell": {"shared": False, "first_level": 1}})
     control = control_genotype("random", settings, levels=3)

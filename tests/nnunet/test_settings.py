@@ -17,6 +17,7 @@ DEFAULTS = {
     "cell.nodes": 4,
     "cell.shared": True,
     "cell.second_input": "decoder",
+    "cell.projection": "zero",
     "training.epochs": 1000,
     "training.iterations": 250,
     "training.validation_iterations": 50,

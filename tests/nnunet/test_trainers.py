@@ -15,6 +15,7 @@ from tiny_dataset import Killed, configure, equal, final_weights, kill_at, log_o
 from nnunet_iac.cells.genotype import Genotype
 from nnunet_iac.cells.network import CellUNet
 from nnunet_iac.nnunet.plans import genotype_of, read_plans, with_genotype, with_seed, write_plans
+from nnunet_iac.nnunet.search_import import read_search
 from nnunet_iac.nnunet.search_plans import output_plans_path
 from nnunet_iac.nnunet.trainers import IACTrainer
 
@@ -366,6 +367,23 @@ def test_cells_at_levels_that_the_network_does_not_have_are_refused_before_anyth
     with pytest.raises(ValueError, match=r"first_level: expected at most 1, .* got 7; set cell.first_level"):
         make_trainer("nnUNetTrainerIACRandom")
     assert not tiny.results.exists()
+
+
+@pytest.mark.parametrize("projection", ["gain", "normalised"])
+def test_a_search_finds_and_trains_cells_of_the_projection_that_is_set(tiny: Folders, projection: str) -> None:
+    configure("other", f"cell.projection={projection}", "host.epochs=1", "search.inherit=true")
+    train("nnUNetTrainerIAC", plans="other")
+
+    found = tiny.results / "nnUNetTrainerIAC__other__2d" / "fold_0"
+    gains = [value for name, value in final_weights(found).items() if name.endswith(".gain")]
+    assert len(gains) == 2 and all(bool(gain.any()) for gain in gains), "the training opened them"
+    written = read_plans(tiny.results / "nnUNetTrainerIAC__other__2d" / "plans.json")
+    genotype = genotype_of(written, "2d")
+    assert genotype is not None and (genotype.kind, genotype.projection) == ("searched", projection)
+    searched = torch.load(found / "search_state.pt", weights_only=True)
+    assert searched["identity"]["cell"]["projection"] == projection
+    about, _ = read_search(found)
+    assert about.facts["cell"]["projection"] == about.facts["genotype"]["projection"] == projection
 
 
 def test_a_network_without_cells_at_full_resolution_trains_and_its_plans_say_so(tiny: Folders) -> None:

@@ -16,7 +16,7 @@ from nnunet_iac.nnunet.image_samples import prepared_data
 from nnunet_iac.nnunet.model_folder import CHOICE
 from nnunet_iac.nnunet.search_import import CELLS, read_search
 from nnunet_iac.nnunet.trainers import IACTrainer
-from nnunet_iac.nnunet.transfer_trainer import HOST_REPORT, TransferTrainer, stored_choice
+from nnunet_iac.nnunet.transfer_trainer import CELLS_REPORT, HOST_REPORT, TransferTrainer, stored_choice
 from nnunet_iac.search import search
 from nnunet_iac.zoo.entry import Description, Entry
 from nnunet_iac.zoo.store import Zoo
@@ -98,6 +98,20 @@ def test_it_starts_with_the_source_and_killed_without_its_zoo_ends_as_if_undistu
     assert search_lines(here) == search_lines(fold(tiny, "twin"))
     assert equal(final_weights(here), final_weights(fold(tiny, "twin")))
     assert json.loads((here / "search_result.json").read_text())["start"]["source"] == entry.id
+
+
+def test_a_source_of_another_projection_gives_everything_else_and_the_log_says_so(
+    tiny: Folders, source: tuple[Zoo, Entry]
+) -> None:
+    prepare("gained", source, *WARM, "cell.projection=gain")
+
+    train(TRAINER, plans="gained")
+
+    here = fold(tiny, "gained")
+    assert "WARNING: transfer: the source was searched with cell.projection=zero, not gain." in log_of(here)
+    tensors = {one["name"]: one for one in json.loads((here / CELLS_REPORT).read_text())["records"]}
+    assert tensors["levels.0.projection.weight"]["how"] == "the source had another projection"
+    assert tensors["levels.0.inputs.0.1.weight"]["what"] == "copied"
 
 
 @pytest.mark.parametrize(
