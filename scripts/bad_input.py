@@ -40,6 +40,7 @@ from bad_input_catalogue import catalogue
 from bad_input_world import build_world
 
 from nnunet_iac.cli.main import main as command
+from nnunet_iac.markdown import table_text
 
 SECONDS, MIB = 60.0, 700
 SHORT = 6
@@ -85,12 +86,12 @@ def try_case(case: Case, base: Path) -> list[str]:
 def table(found: Sequence[tuple[Case, list[str]]]) -> str:
     """Return the table, then a line for each input that was not handled."""
     kinds = dict.fromkeys(case.kind for case, _ in found)
-    rows = [("kind", "inputs", "handled", "not handled"), ("---", "---:", "---:", "---:")]
+    rows = []
     for kind in [*kinds, "all"]:
         results = [problems for case, problems in found if kind in (case.kind, "all")]
         bad = sum(bool(problems) for problems in results)
-        rows.append((kind, str(len(results)), str(len(results) - bad), str(bad)))
-    lines = [f"| {' | '.join(row)} |" for row in rows]
+        rows.append([kind, str(len(results)), str(len(results) - bad), str(bad)])
+    lines = [table_text(["kind", "inputs", "handled", "not handled"], rows)]
     return "\n".join([*lines, "", *(f"{c.kind}: {c.name}: {'; '.join(p)}" for c, p in found if p)])
 
 

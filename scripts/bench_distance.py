@@ -40,6 +40,7 @@ import torch
 from scipy.stats import spearmanr
 from threadpoolctl import threadpool_limits
 
+from nnunet_iac.markdown import table_text
 from nnunet_iac.similarity.distance import METHODS, distance
 from nnunet_iac.similarity.encoder import RandomEncoder
 from nnunet_iac.similarity.features import embed
@@ -348,8 +349,7 @@ def _table(title: str, rows: Rows) -> str:
     def cell(value: Any) -> str:
         return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
 
-    lines = [f"\n{title}", f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
-    return "\n".join([*lines, *(f"| {' | '.join(cell(row[name]) for name in columns)} |" for row in rows)])
+    return f"\n{title}\n" + table_text(columns, [[cell(row[name]) for name in columns] for row in rows])
 
 
 if __name__ == "__main__":

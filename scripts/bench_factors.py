@@ -32,9 +32,9 @@ from dice_study import CONTROL, RANDOM, Study
 from study_variants import copy_plans, few_cases, thinned
 
 from nnunet_iac.atomic import write_json
+from nnunet_iac.markdown import table_text
 from nnunet_iac.nnunet.plans import plans_path, preprocessed_folder, read_plans
 from nnunet_iac.nnunet.study_plans import ensure_plans
-from nnunet_iac.reports.markdown import table_text
 
 if TYPE_CHECKING:
     from nnunet_iac.reports.comparison import Row

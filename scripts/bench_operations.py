@@ -33,6 +33,7 @@ from transfer_study import SearchOnly
 
 from nnunet_iac.atomic import write_json
 from nnunet_iac.cells.genotype import OPERATIONS
+from nnunet_iac.markdown import table_text
 from nnunet_iac.nnunet.hosts import find_host, host_candidates, results_folder
 from nnunet_iac.nnunet.plans import preprocessed_folder
 from nnunet_iac.nnunet.study_plans import ensure_derived
@@ -138,23 +139,18 @@ def lean(free: Sequence[int], edges: int) -> tuple[float, float]:
 
 def markdown(record: Mapping[str, Any]) -> str:
     """Return the table."""
-    lines = [
-        "| search | edges without weights by seed | mean | by chance | p | variance, 1: independent edges | "
-        "edges decided | seconds |",
-        "|" + "---|" * 8,
-    ]
+    head = ["search", "edges without weights by seed", "mean", "by chance", "p", "variance, 1: independent edges"]
+    rows = []
     for row in record["variants"]:
         searches = row["searches"]
         free = [sum(n for name, n in one["operations"].items() if name in FREE) for one in searches]
         edges = sum(searches[0]["operations"].values())
         p_value, alike = lean(free, edges)
-        lines.append(
-            f"| {row['variant']} | {', '.join(map(str, free))} of {edges} | {statistics.mean(free):.1f} | "
-            f"{edges * CHANCE:.1f} | {p_text(p_value)} | {alike:.1f} | "
-            f"{', '.join(str(one['decided_edges']) for one in searches)} of {searches[0]['edges']} | "
-            f"{', '.join(format(one['seconds'], '.0f') for one in searches)} |"
-        )
-    return "\n".join(lines)
+        cells = [row["variant"], f"{', '.join(map(str, free))} of {edges}", f"{statistics.mean(free):.1f}"]
+        cells += [f"{edges * CHANCE:.1f}", p_text(p_value), f"{alike:.1f}"]
+        cells += [f"{', '.join(str(one['decided_edges']) for one in searches)} of {searches[0]['edges']}"]
+        rows.append([*cells, ", ".join(format(one["seconds"], ".0f") for one in searches)])
+    return table_text([*head, "edges decided", "seconds"], rows)
 
 
 if __name__ == "__main__":

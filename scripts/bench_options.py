@@ -27,8 +27,8 @@ from bench_arguments import add_data_arguments, add_run_arguments, add_study_arg
 from dice_study import PRUNED, RANDOM, Study
 
 from nnunet_iac.atomic import write_json
+from nnunet_iac.markdown import table_text
 from nnunet_iac.reports.class_table import METRIC_NAMES
-from nnunet_iac.reports.markdown import table_text
 from nnunet_iac.reports.paired_texts import difference_text, interval_text, p_text
 
 if TYPE_CHECKING:

@@ -26,6 +26,7 @@ from nnunet_iac.baselines.attention import AttentionUNet
 from nnunet_iac.baselines.dense import DenseSkipUNet
 from nnunet_iac.cells.genotype import Genotype
 from nnunet_iac.cells.network import CellUNet
+from nnunet_iac.markdown import table_text
 
 HEAVIEST = "sep_conv_5x5"
 DEEPER = (1, 2)
@@ -148,12 +149,9 @@ def _medians(sides: dict[str, Callable[[], None]], device: torch.device, args: a
 
 
 def _table(rows: Sequence[dict[str, Any]]) -> str:
-    lines = ["| U-Net | cells | training step | prediction | parameters |", "|---|---|---|---|---|"]
-    lines += [
-        f"| {r['name']} | {r['cells']} | {r['training']:.2f} | {r['prediction']:.2f} | {r['parameters']:.2f} |"
-        for r in rows
-    ]
-    return "\n".join(lines)
+    measured = ("training", "prediction", "parameters")
+    body = [[r["name"], r["cells"], *(f"{r[name]:.2f}" for name in measured)] for r in rows]
+    return table_text(["U-Net", "cells", "training step", "prediction", "parameters"], body)
 
 
 if __name__ == "__main__":

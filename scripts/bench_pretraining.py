@@ -24,6 +24,7 @@ from bench_arguments import add_run_arguments
 from bench_environment import bench_environment
 
 from nnunet_iac.atomic import write_json
+from nnunet_iac.markdown import table_text
 from nnunet_iac.nnunet.training_processes import Training, run_trainings
 
 if TYPE_CHECKING:
@@ -168,18 +169,16 @@ def _markdown(comparison: Comparison, records: Mapping[Run, Mapping[str, Any]], 
     from nnunet_iac.reports.paired_texts import difference_text, p_text
 
     rows, runs = comparison.main_rows("dice"), comparison.scores.run_means["dice"]
-    lines = [
-        f"{len(rows[0].values)} patients; each patient's Dice is its mean over seeds.\n",
-        "| pretraining | epochs | best epoch | seconds | Dice by seed | mean | minus none, 95 % CI | p (Holm) |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
+    head = ["pretraining", "epochs", "best epoch", "seconds", "Dice by seed", "mean", "minus none, 95 % CI", "p (Holm)"]
+    body = []
     for row, dice in zip(rows, runs, strict=True):
         of_arm = [records[row.arm, seed] for seed in args.seeds if row.arm != NONE]
         cost = [", ".join(f"{found[key]:.0f}" for found in of_arm) for key in ("epochs", "best_epoch", "seconds")]
-        against = f"{difference_text(row.result)} | {p_text(row.result.holm)}" if row.result else " | "
+        against = (difference_text(row.result), p_text(row.result.holm)) if row.result else ("", "")
         by_seed = ", ".join(f"{value:.2f}" for value in dice)
-        lines.append(f"| {row.arm} | {' | '.join(cost)} | {by_seed} | {row.values.mean():.2f} | {against} |")
-    return "\n".join(lines)
+        body.append([row.arm, *cost, by_seed, f"{row.values.mean():.2f}", *against])
+    about = f"{len(rows[0].values)} patients; each patient's Dice is its mean over seeds."
+    return f"{about}\n\n{table_text(head, body)}"
 
 
 def _content(

@@ -34,6 +34,7 @@ from bench_arguments import add_data_arguments, add_run_arguments
 from bench_environment import bench_environment
 
 from nnunet_iac.atomic import write_json
+from nnunet_iac.markdown import table_text
 
 SCHEDULE = ("training.freeze_host=false", "training.host_rate=1", "training.cells_first=0")
 """What the probe does: see :data:`nnunet_iac.nnunet.probe_plan.SCHEDULE`."""
@@ -97,22 +98,18 @@ def _common(args: argparse.Namespace, folds: Sequence[int], seeds: Sequence[int]
 
 def markdown(records: Sequence[Mapping[str, Any]]) -> str:
     """Return the table, a row for each data set."""
-    rows = [
-        "| data set | probe: cells minus none, 95 % CI | CI with runs | verdict | minutes | full: cells minus none, "
-        "95 % CI | by seed | CI with runs | verdict | agree | lean: probe minus full |",
-        "|" + "---|" * 11,
-    ]
+    head = ["data set", "probe: cells minus none, 95 % CI", "CI with runs", "verdict", "minutes"]
+    head += ["full: cells minus none, 95 % CI", "by seed", "CI with runs", "verdict", "agree", "lean: probe minus full"]
+    rows = []
     for record in records:
         probe, full = record["probe"], full_estimate(record["full"])
         found = probe["arms"].get("random")
         verdicts = (probe["recommendation"]["verdict"], full["verdict"])
-        rows.append(
-            f"| {probe['dataset']} {probe['configuration']} | {_interval(found['difference']) if found else 'none'} | "
-            f"{_with_runs(found['difference']) if found else ''} | {verdicts[0]} | {probe['seconds'] / 60:.0f} | "
-            f"{_interval(full)} | {', '.join(f'{one:+.2f}' for one in full['of_seeds'])} | {_with_runs(full)} | "
-            f"{verdicts[1]} | {agreement(*verdicts)} | {lean(found['difference'], full) if found else ''} |"
-        )
-    return "\n".join(rows)
+        probed = (_interval(found["difference"]), _with_runs(found["difference"])) if found else ("none", "")
+        row = [f"{probe['dataset']} {probe['configuration']}", *probed, verdicts[0], f"{probe['seconds'] / 60:.0f}"]
+        row += [_interval(full), ", ".join(f"{one:+.2f}" for one in full["of_seeds"]), _with_runs(full), verdicts[1]]
+        rows.append([*row, agreement(*verdicts), lean(found["difference"], full) if found else ""])
+    return table_text(head, rows)
 
 
 def full_estimate(full: Mapping[str, Any]) -> dict[str, Any]:

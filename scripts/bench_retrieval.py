@@ -31,6 +31,7 @@ import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
+from nnunet_iac.markdown import table_text
 from nnunet_iac.metaspace.fitting import fit
 from nnunet_iac.metaspace.ranking import Ranking
 from nnunet_iac.metaspace.retrieval import RetrievalIndex
@@ -139,14 +140,14 @@ def _medians(steps: dict[str, Callable[[], Any]], args: argparse.Namespace) -> d
 def _table(rows: Sequence[dict[str, Any]]) -> str:
     names = list(rows[0]["ratios"])
     head = ["embeddings", "MB", "reading, ms", "ours, ms", f"{RETRIEVE}, ms", *(f"{name} / reading" for name in names)]
-    lines = ["| " + " | ".join(head) + " |", "|" + "---:|" * len(head)]
+    body = []
     for row in rows:
         reading = min(row["seconds"][name] for name in READING)
         cells = [f"{row['embeddings']:,}", f"{row['megabytes']:.1f}", f"{1e3 * reading:.3f}"]
         cells += [f"{1e3 * row['seconds'][name]:.3f}" for name in ("ours", RETRIEVE)]
         cells += [*(f"{row['ratios'][name]:.2f}" for name in names)]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        body.append(cells)
+    return table_text(head, body)
 
 
 if __name__ == "__main__":

@@ -41,6 +41,7 @@ from nnunet_iac.cells.architecture import architecture_parameters, weight_parame
 from nnunet_iac.cells.genotype import Genotype
 from nnunet_iac.cells.mixed import MixedCells
 from nnunet_iac.cells.network import CellUNet
+from nnunet_iac.markdown import table_text
 from nnunet_iac.search.bilevel import Precision, architecture_step, weight_step
 
 PLAIN = "dynamic_network_architectures.architectures.unet.PlainConvUNet"
@@ -230,11 +231,11 @@ def _medians(steps: dict[str, Callable[[], None]], args: argparse.Namespace) -> 
 def _lever_table(cases: Sequence[Case], device: torch.device, args: argparse.Namespace) -> str:
     """Return the seconds of a step with every means taken away in turn, and how many times those of ours they are."""
     tables = [_medians(steps_without(*ours(case, device)), args) for case in cases]
-    lines = ["| without | " + " | ".join(case.name for case in cases) + " |", "|---" * (1 + len(cases)) + "|"]
-    for name in tables[0] if tables else ():
-        cells = (f"{middle[name]:.3f} s ({middle[name] / middle['nothing']:.2f})" for middle in tables)
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+    rows = [
+        [name, *(f"{middle[name]:.3f} s ({middle[name] / middle['nothing']:.2f})" for middle in tables)]
+        for name in (tables[0] if tables else ())
+    ]
+    return table_text(["without", *(case.name for case in cases)], rows)
 
 
 def _row(case: Case, device: torch.device, args: argparse.Namespace) -> dict[str, Any]:
@@ -287,15 +288,14 @@ def device_name(device: torch.device) -> str:
 
 
 def _table(rows: Sequence[dict[str, Any]]) -> str:
-    lines = ["| U-Net | batch | published s | ours s | speed-up | published MB | ours MB | memory ratio |"]
-    lines.append("|---|---|---|---|---|---|---|---|")
+    head = ["U-Net", "batch", "published s", "ours s", "speed-up", "published MB", "ours MB", "memory ratio"]
+    body = []
     for r in rows:
         batch = r["batch"] if r["device"] == "cpu" else r["gpu_batch"]
-        lines.append(
-            f"| {r['name']} | {batch} | {r['seconds_published']:.3f} | {r['seconds_ours']:.3f} | {r['speedup']:.2f} | "
-            f"{r['megabytes_published']:.0f} | {r['megabytes_ours']:.0f} | {r['memory_ratio']:.2f} |"
-        )
-    return "\n".join(lines)
+        cells = [r["name"], str(batch), f"{r['seconds_published']:.3f}", f"{r['seconds_ours']:.3f}"]
+        cells += [f"{r['speedup']:.2f}", f"{r['megabytes_published']:.0f}", f"{r['megabytes_ours']:.0f}"]
+        body.append([*cells, f"{r['memory_ratio']:.2f}"])
+    return table_text(head, body)
 
 
 def _plot(rows: Sequence[dict[str, Any]], path: str) -> None:

@@ -20,6 +20,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from nnunet_iac.markdown import table_text
+
 BUDGET = (
     "host.epochs=2 host.iterations=3 search.epochs=4 search.warmup_epochs=1 search.iterations=2 "
     "training.epochs=2 training.iterations=3 training.validation_iterations=1"
@@ -65,25 +67,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", nargs="+", help="parts of the names to run")
     args = parser.parse_args(argv)
     chains = [c for c in CHAINS if not args.only or any(part in c.name for part in args.only)]
-    lines = [line for chain in chains if (line := _row(chain, args.data, args.folder.resolve(), args.threads))]
-    print("| data set | seconds | Dice (tiny budget) | re-installed model predicts |\n|---|---|---|---|")
-    print("\n".join(lines))
-    return 1 if any("FAILED" in line or "DIFFERENT" in line for line in lines) else 0
+    rows = [_row(chain, args.data, args.folder.resolve(), args.threads) for chain in chains]
+    print(table_text(["data set", "seconds", "Dice (tiny budget)", "re-installed model predicts"], rows))
+    return 1 if any("FAILED" in cell or "DIFFERENT" in cell for row in rows for cell in row) else 0
 
 
-def _row(chain: Chain, data: Path, folder: Path, threads: int | None) -> str:
+def _row(chain: Chain, data: Path, folder: Path, threads: int | None) -> list[str]:
     if not (data / chain.dataset).is_dir():
-        return f"| {chain.name} | absent | | |"
+        return [chain.name, "absent", "", ""]
     record = folder / f"{chain.name.replace(' ', '_')}.json"
     if not record.is_file():
         try:
             result = _run(chain, data, folder / chain.name.replace(" ", "_"), threads)
         except subprocess.CalledProcessError as error:
-            return f"| {chain.name} | FAILED: {' '.join(map(str, error.cmd))} | | |"
+            return [chain.name, f"FAILED: {' '.join(map(str, error.cmd))}", "", ""]
         record.write_text(json.dumps(result), encoding="utf-8")
     found = json.loads(record.read_text(encoding="utf-8"))
     same = "identical masks" if found["identical"] else "DIFFERENT masks"
-    return f"| {chain.name} | {found['seconds']:.0f} | {found['dice']:.3f} | {same} ({found['masks']}) |"
+    return [chain.name, f"{found['seconds']:.0f}", f"{found['dice']:.3f}", f"{same} ({found['masks']})"]
 
 
 def _run(chain: Chain, data: Path, folder: Path, threads: int | None) -> dict[str, float | bool]:

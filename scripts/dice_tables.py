@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from dice_study import FULL, Study
 
+from nnunet_iac.markdown import table_text
 from nnunet_iac.reports.class_table import METRIC_NAMES, class_table
 from nnunet_iac.reports.comparison import MEAN, metric_title
-from nnunet_iac.reports.markdown import table_text
 from nnunet_iac.reports.paired_texts import difference_text, inside_text, interval_text, p_text
 
 if TYPE_CHECKING:

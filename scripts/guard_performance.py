@@ -31,6 +31,8 @@ import torch
 from bench_step import Case
 from threadpoolctl import threadpool_limits
 
+from nnunet_iac.markdown import table_text
+
 CPU = torch.device("cpu")
 SMALL = Case("guard", (32, 32), (16, 32, 64), 2, 2)
 """A search step of a tenth of a second; at this size the speed-up is smaller than on real plans."""
@@ -102,8 +104,8 @@ def judged(measured: dict[str, float]) -> list[Row]:
 
 def table(rows: Sequence[Row]) -> str:
     """Return the lines as a table."""
-    lines = [f"| {row.what} | {row.ratio:.2f} | {row.limit} | {'yes' if row.ok else 'NO'} |" for row in rows]
-    return "\n".join(["| what | ratio | limit | ok |", "|---|---:|---|---|", *lines])
+    body = [[row.what, f"{row.ratio:.2f}", row.limit, "yes" if row.ok else "NO"] for row in rows]
+    return table_text(["what", "ratio", "limit", "ok"], body)
 
 
 def search_step(repeats: int) -> dict[str, float]:

@@ -22,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "metaspac
 from clustered_world import cluster, clustered_tasks
 from planted_world import planted_tasks
 
+from nnunet_iac.markdown import table_text
 from nnunet_iac.metaspace.evaluation import evaluate
 from nnunet_iac.metaspace.fitting import fit
 from nnunet_iac.metaspace.order_scores import RankingScores
@@ -38,19 +39,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3])
     parser.add_argument("--weights", type=float, nargs="+", default=[0, 0.5, 1, 2, 4], help="of remoteness")
     args = parser.parse_args(argv)
-    print("| order by | Spearman | regret T1 | T5 | T10 |\n|---|---|---|---|---|")
     scores: dict[str, list[RankingScores]] = {}
     for seed in args.seeds:
         for outcome in evaluate(planted_tasks(DATA_SETS, seed), FitSettings(seed=seed)).outcomes:
             scores.setdefault(outcome.method, []).append(outcome.scores)
+    rows = []
     for method, found in scores.items():
         regrets = (mean(one.regret[count] for one in found) for count in (1, 5, 10))
         spearman = mean(one.spearman or 0.0 for one in found)
-        print(f"| {method} | {spearman:.3f} | {' | '.join(f'{value:.3f}' for value in regrets)} |")
-    print(f"\n| weight of remoteness | T1 of a relative | share of relatives in T{SHOWN} |\n|---|---|---|")
-    firsts, shares = _relatives(args.seeds, args.weights)
-    for weight, first, share in zip(args.weights, firsts, shares, strict=True):
-        print(f"| {weight:g} | {first:.2f} | {share:.2f} |")
+        rows.append([method, *(f"{value:.3f}" for value in (spearman, *regrets))])
+    print(table_text(["order by", "Spearman", "regret T1", "T5", "T10"], rows))
+    relatives = zip(args.weights, *_relatives(args.seeds, args.weights), strict=True)
+    head = ["weight of remoteness", "T1 of a relative", f"share of relatives in T{SHOWN}"]
+    print(
+        "\n" + table_text(head, [[f"{weight:g}", f"{first:.2f}", f"{share:.2f}"] for weight, first, share in relatives])
+    )
     return 0
 
 

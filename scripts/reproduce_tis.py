@@ -36,6 +36,7 @@ from pathlib import Path
 from typing import Any
 
 from nnunet_iac.atomic import write_json
+from nnunet_iac.markdown import table_text
 from nnunet_iac.robustness.distances import DISTANCES, Distance
 from nnunet_iac.robustness.hybrid import decide, probe_outcome
 from nnunet_iac.robustness.score import DEFAULT, ScoringConfiguration
@@ -267,12 +268,12 @@ def _print(name: str, result: Mapping[str, Any]) -> None:
     rows: dict[str, Yardsticks] = result["rows"]
     full = rows["full_pretraining"]
     print(f"\n## {name}: {result['setups']} set-ups\n")
-    print("| selection | TIS % | range-normalised % | regret (Dice points) | epochs trained | saved |")
-    print("|---|---|---|---|---|---|")
-    print(f"| random checkpoint (chance) | {full.chance:.2f} | | | | |")
+    head = ["selection", "TIS %", "range-normalised %", "regret (Dice points)", "epochs trained", "saved"]
+    body = [["random checkpoint (chance)", f"{full.chance:.2f}", *[""] * 4]]
     for row, y in rows.items():
-        values = f"{y.tis:.2f} | {y.normalised_tis:.1f} | {y.regret:.2f} | {y.trained:.1f} | {y.saved:.1f}"
-        print(f"| {row.replace('_', ' ')} | {values} |")
+        values = (f"{value:.1f}" for value in (y.trained, y.saved))
+        body.append([row.replace("_", " "), f"{y.tis:.2f}", f"{y.normalised_tis:.1f}", f"{y.regret:.2f}", *values])
+    print(table_text(head, body))
     for row, counts in result["hybrid"].items():
         print(f"{row.replace('_', ' ')} took " + "; ".join(f"{what}: {n}" for what, n in sorted(counts.items())))
     beats = result["beats_initialisation"]
@@ -288,11 +289,11 @@ def _print_offline(tis: Mapping[ScoringConfiguration, float], full: Yardsticks) 
     print(f"default {tis[DEFAULT]:.2f}, median {statistics.median(tis.values()):.2f}; ", end="")
     print(f"above 98 %: {above['98 %']}, above chance: {sum(v > full.chance for v in tis.values())}, ", end="")
     print(f"above full pretraining: {above['full']}\n")
-    print("| distance, margin | " + " | ".join(f"{'' if p else 'un'}pooled {level}" for p, level in PLACES) + " |")
-    print("|---" * (len(PLACES) + 1) + "|")
+    body = []
     for distance, margin in product(DISTANCES, MARGINS):
         cells = [tis[ScoringConfiguration(distance, margin, *place)] for place in PLACES]
-        print(f"| {distance} {margin} | " + " | ".join(f"{value:.2f}" for value in cells) + " |")
+        body.append([f"{distance} {margin}", *(f"{value:.2f}" for value in cells)])
+    print(table_text(["distance, margin", *(f"{'' if p else 'un'}pooled {level}" for p, level in PLACES)], body))
 
 
 if __name__ == "__main__":

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from statistics import mean
 from typing import Any
 
+from nnunet_iac.markdown import table_text
+
 SCRATCH, T1, T5, T10, RANDOM, NEAREST = "scratch", "T1", "T5", "T10", "random", "nearest"
 """The arms, the control first."""
 
@@ -50,17 +52,18 @@ def markdown(records: Sequence[Record], arms: Sequence[str]) -> str:
 
 def dice_table(records: Sequence[Record], arms: Sequence[str]) -> str:
     """Return Dice in points, a row for each target; then mean, mean regret and signs."""
-    lines = ["Dice (points), mean over the fold's validation patients and seeds.\n", *_head("target", "patients", arms)]
+    rows = []
     for record in records:
         patients = f"{record['patients']}{'' if record['grouping'] else ' (cases)'}"
         cells = [f"{record['dice'][arm]:.2f}{_outlier_text(record, arm)}" for arm in arms]
-        lines.append(_line(record["target"], patients, *cells))
-    lines.append(_line("mean", "", *(f"{mean(r['dice'][arm] for r in records):.2f}" for arm in arms)))
+        rows.append([record["target"], patients, *cells])
+    rows.append(["mean", "", *(f"{mean(r['dice'][arm] for r in records):.2f}" for arm in arms)])
     lost = [regrets({arm: record["dice"][arm] for arm in arms}) for record in records]
-    lines.append(_line("mean regret", "", *(f"{mean(one[arm] for one in lost):.2f}" for arm in arms)))
+    rows.append(["mean regret", "", *(f"{mean(one[arm] for one in lost):.2f}" for arm in arms)])
     counts = ["" if arm == SCRATCH else "{}/{}/{}".format(*signs(records, arm)) for arm in arms]
-    lines.append(_line("targets above/equal/below scratch", "", *counts))
-    return "\n".join(lines)
+    rows.append(["targets above/equal/below scratch", "", *counts])
+    about = "Dice (points), mean over the fold's validation patients and seeds."
+    return f"{about}\n\n{table_text(_head(arms), rows)}"
 
 
 def difference_table(records: Sequence[Record], arms: Sequence[str]) -> str:
@@ -68,14 +71,12 @@ def difference_table(records: Sequence[Record], arms: Sequence[str]) -> str:
     others = [arm for arm in arms if arm != SCRATCH]
     title = "Minus scratch (points), paired by patient, 95 % CI over patients (BCa)"
     several = any(found and found["of_runs"] for r in records for found in r["against_scratch"].values())
-    lines = [
-        f"{title}{'; in braces over patients and seeds' if several else ''}.\n",
-        *_head("target", "patients", others),
-    ]
+    rows = []
     for record in records:
         cells = [_difference_text(record["against_scratch"][arm]) for arm in others]
-        lines.append(_line(record["target"], str(record["patients"]), *cells))
-    return "\n".join(lines)
+        rows.append([record["target"], str(record["patients"]), *cells])
+    about = f"{title}{'; in braces over patients and seeds' if several else ''}."
+    return f"{about}\n\n{table_text(_head(others), rows)}"
 
 
 def retrieval_table(records: Sequence[Record], arms: Sequence[str]) -> str:
@@ -85,16 +86,16 @@ def retrieval_table(records: Sequence[Record], arms: Sequence[str]) -> str:
         *("encoder depths", "widths", "decoder depths", "million parameters", "predicted Dice"),
         *("Dice after an epoch", "steps to choose", "seconds to choose"),
     )
-    lines = ["What was retrieved; every row's zoo had no entry of its target.\n", _line(*columns)]
-    lines.append(_line(*["---"] * len(columns)))
+    rows = []
     for record in records:
         for arm in arms:
             for seed, found in record["retrieved"].get(arm, {}).items():
                 near = f"{found['nearest']} ({found['distance']:.3g}; {found['p_value']:.2g})"
                 seconds = "" if found["seconds"] is None else f"{found['seconds']:.0f}"
                 first = (record["target"], str(len(found["sources"])), near, seed, TITLES.get(arm, arm))
-                lines.append(_line(*first, *_choice_cells(found), str(found["steps"]), seconds))
-    return "\n".join(lines)
+                rows.append([*first, *_choice_cells(found), str(found["steps"]), seconds])
+    about = "What was retrieved; every row's zoo had no entry of its target."
+    return f"{about}\n\n{table_text(columns, rows)}"
 
 
 def _choice_cells(found: Record) -> list[str]:
@@ -136,10 +137,5 @@ def _numbers(values: Sequence[float]) -> str:
     return " ".join(f"{value:g}" for value in values)
 
 
-def _head(first: str, second: str, arms: Sequence[str]) -> list[str]:
-    names = [TITLES.get(arm, arm) for arm in arms]
-    return [_line(first, second, *names), _line(*["---"] * (2 + len(names)))]
-
-
-def _line(*cells: str) -> str:
-    return f"| {' | '.join(cells)} |"
+def _head(arms: Sequence[str]) -> list[str]:
+    return ["target", "patients", *(TITLES.get(arm, arm) for arm in arms)]

@@ -41,6 +41,7 @@ from torture_faults import FAULTS, KILLS, Attempt, Fault, announced, can_mount, 
 from torture_files import examine
 
 from nnunet_iac.atomic import write_json
+from nnunet_iac.markdown import table_text
 
 TWICE = "twice at once"
 ATTEMPTS = 6
@@ -290,14 +291,14 @@ def markdown(trials: Sequence[Trial]) -> str:
         | all | 3 | 3 | 0 | 0 | 0 | 0 |
     """
     columns = ("lost", "half-written", "hung", "left behind")
-    rows = ["| fault | times | survived | lost | half-written | hung | processes left behind |", "|" + "---|" * 7]
+    rows = []
     for kind in [*dict.fromkeys(trial.kind for trial in trials), "all"]:
         of_kind = [trial for trial in trials if kind in (trial.kind, "all")]
         seen = Counter(what for trial in of_kind for what in {what for what, _ in trial.problems})
         hits = sum(trial.hits for trial in of_kind)
         survived = hits - sum(1 for trial in of_kind if trial.problems)
-        rows.append(f"| {kind} | {hits} | {survived} | " + " | ".join(str(seen[c]) for c in columns) + " |")
-    return "\n".join(rows)
+        rows.append([kind, *map(str, (hits, survived, *(seen[c] for c in columns)))])
+    return table_text(["fault", "times", "survived", *columns[:-1], "processes left behind"], rows)
 
 
 if __name__ == "__main__":

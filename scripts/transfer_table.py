@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from transfer_study import SCRATCH, Study
 
+from nnunet_iac.markdown import table_text
+
 COLOURS = ("#22272e", "#28348f", "#e09f00", "#117733", "#9c2f55", "#3a8fb7", "#7a5195")
 """Of the arms in the picture, in their order; the scratch search is black."""
 
@@ -102,21 +104,21 @@ def rows_of(study: Study, searches: Mapping[tuple[str, int], Search], window: in
 
 def markdown(rows: Sequence[Row], study: Study, window: int) -> str:
     """Return the table and a sentence for each arm."""
-    lines = [
+    about = (
         f"{study.dataset} {study.configuration}, fold {study.fold}. nnU-Net's pseudo Dice of the searched network on "
         f"the fold's validation cases, mean of {window} epochs. N: epochs to scratch's last Dice of the seed; S: those "
-        "of scratch itself.\n",
-        "| arm | seed | epochs (decided) | seconds | Dice at first | at last | N | S / N | scratch's all epochs / N |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
+        "of scratch itself.\n"
+    )
+    head = ["arm", "seed", "epochs (decided)", "seconds", "Dice at first", "at last", "N", "S / N"]
+    body = []
     for row in rows:
         needed = row["epochs_to_scratch"]
-        lines.append(
-            f"| {row['arm']} | {row['seed']} | {row['epochs']} ({row['decided_edges']}/{row['edges']}) | "
-            f"{row['seconds']:.0f} | {row['first_dice']:.4f} | {row['last_dice']:.4f} | "
-            f"{'-' if needed is None else needed} | {_number(row['ratio_own'])} | {_number(row['ratio_total'])} |"
-        )
-    return "\n".join([*lines, *(_sentence(rows, arm) for arm in study.sources)])
+        cells = [row["arm"], str(row["seed"]), f"{row['epochs']} ({row['decided_edges']}/{row['edges']})"]
+        cells += [f"{row['seconds']:.0f}", f"{row['first_dice']:.4f}", f"{row['last_dice']:.4f}"]
+        cells += ["-" if needed is None else str(needed), _number(row["ratio_own"]), _number(row["ratio_total"])]
+        body.append(cells)
+    table = table_text([*head, "scratch's all epochs / N"], body)
+    return "\n".join([about, table, "", *(_sentence(rows, arm) for arm in study.sources)])
 
 
 def curves_of(rows: Sequence[Row]) -> list[Curves]:

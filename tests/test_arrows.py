@@ -23,12 +23,12 @@ ALLOWED = {
     "similarity": {"similarity", "atomic"},
     "robustness": {"robustness"},
     "zoo": {"zoo", "cells", "similarity", "atomic", "json_files"},
-    "metaspace": {"metaspace", "zoo", "similarity", "atomic"},
+    "metaspace": {"metaspace", "zoo", "similarity", "atomic", "markdown"},
     "nnunet": {
         *("cells", "search", "similarity", "robustness", "zoo", "metaspace", "statistics", "nnunet"),
         *("atomic", "json_files"),
     },
-    "reports": {"reports", "cells", "statistics", "atomic", "json_files"},
+    "reports": {"reports", "cells", "statistics", "atomic", "json_files", "markdown"},
     "trainers": {"nnunet"},
 }
 """What each folder may import of the package; ``cli`` and the modules at the top are read below."""

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nnunet_iac.cli.arguments import fold, output_path
+from nnunet_iac.markdown import table_text
 from nnunet_iac.nnunet.probe_words import NAMES
-from nnunet_iac.reports.markdown import table_text
 
 if TYPE_CHECKING:
     from nnunet_iac.nnunet.probe_plan import Probe

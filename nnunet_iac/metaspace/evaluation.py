@@ -29,6 +29,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nnunet_iac.markdown import table_text
 from nnunet_iac.metaspace.baselines import best_on_average, largest_network, nearest_dataset
 from nnunet_iac.metaspace.fitting import fit, squared_fid
 from nnunet_iac.metaspace.order_scores import PROTOCOLS, RankingScores, random_scores, ranking_scores
@@ -41,6 +42,9 @@ ABLATION, RANDOM = "contrastive loss only", "random choice"
 
 LEAST = 3
 """Data sets that are needed: one to hold out, two to fit on."""
+
+SCORE_COLUMNS = ("Spearman", "Kendall", *(f"regret T{k}" for k in PROTOCOLS))
+"""Heads of the columns of :func:`score_cells`."""
 
 
 @dataclass(frozen=True)
@@ -84,17 +88,12 @@ class Evaluation:
     def markdown(self, *, each: bool = False) -> str:
         """Return a table with the means of each method and, if asked for, a line for each held-out task."""
         count = len({outcome.task for outcome in self.outcomes})
-        regrets = " | ".join(f"regret T{k}" for k in PROTOCOLS)
-        lines = [
-            f"| held out | order by | Spearman | Kendall | {regrets} |",
-            "|---|---|" + "---:|" * (2 + len(PROTOCOLS)),
-        ]
-        lines += [table_line([f"mean of {count}", method], self.mean(method)) for method in self.methods]
+        rows = [[f"mean of {count}", method, *score_cells(self.mean(method))] for method in self.methods]
         if each:
-            lines += [
-                table_line([o.task, o.method + f" ({o.remark})" * bool(o.remark)], o.scores) for o in self.outcomes
+            rows += [
+                [o.task, o.method + f" ({o.remark})" * bool(o.remark), *score_cells(o.scores)] for o in self.outcomes
             ]
-        return "\n".join(lines)
+        return table_text(["held out", "order by", *SCORE_COLUMNS], rows)
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as JSON can hold it."""
@@ -153,11 +152,11 @@ def mean_scores(found: Sequence[RankingScores]) -> RankingScores:
     )
 
 
-def table_line(cells: Sequence[str], scores: RankingScores) -> str:
-    """Return a line of a Markdown table: the cells, then both correlations and the regrets."""
+def score_cells(scores: RankingScores) -> list[str]:
+    """Return both correlations and the regrets, as cells of a table under :data:`SCORE_COLUMNS`."""
     correlations = ["-" if value is None else f"{value:.3f}" for value in (scores.spearman, scores.kendall)]
     regrets = [f"{scores.regret[k]:.4f}" for k in PROTOCOLS]
-    return "| " + " | ".join([*cells, *correlations, *regrets]) + " |"
+    return [*correlations, *regrets]
 
 
 def _fitted(task: Task, space: MetaSpace, contrast: MetaSpace | None) -> list[Outcome]:

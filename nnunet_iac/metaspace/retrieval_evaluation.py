@@ -15,9 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from nnunet_iac.metaspace.evaluation import LEAST, RANDOM, mean_scores, table_line
+from nnunet_iac.markdown import table_text
+from nnunet_iac.metaspace.evaluation import LEAST, RANDOM, SCORE_COLUMNS, mean_scores, score_cells
 from nnunet_iac.metaspace.fitting import FEWEST, fit
-from nnunet_iac.metaspace.order_scores import PROTOCOLS, RankingScores, random_scores, ranking_scores
+from nnunet_iac.metaspace.order_scores import RankingScores, random_scores, ranking_scores
 from nnunet_iac.metaspace.orders import order_scores, usable_orders
 from nnunet_iac.metaspace.ranking import rank
 from nnunet_iac.metaspace.retrieval_truth import NEAREST, SAME, Counterparts, counterparts
@@ -67,17 +68,11 @@ class RetrievalEvaluation:
 
         Without anything to show it is the remarks alone.
         """
-        lines = []
-        if self.offers:
-            regrets = " | ".join(f"regret T{k}" for k in PROTOCOLS)
-            lines = [
-                f"| held out | truth | pairs | order by | Spearman | Kendall | {regrets} |",
-                "|---|---|---:|---|" + "---:|" * (2 + len(PROTOCOLS)),
-            ]
-            lines += [self._mean_line(truth, method) for truth, method in self._groups()]
+        rows = [self._mean_row(truth, method) for truth, method in self._groups()]
         if each:
-            lines += [_line(one.task, one, one.scores) for one in self.offers]
-        return "\n".join([*lines, *self.remarks])
+            rows += [_row(one.task, one, one.scores) for one in self.offers]
+        table = [table_text(["held out", "truth", "pairs", "order by", *SCORE_COLUMNS], rows)] if rows else []
+        return "\n".join([*table, *self.remarks])
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as JSON can hold it."""
@@ -95,10 +90,10 @@ class RetrievalEvaluation:
     def _groups(self) -> list[tuple[str, str]]:
         return sorted(dict.fromkeys((one.truth, one.method) for one in self.offers), key=lambda group: group[0] != SAME)
 
-    def _mean_line(self, truth: str, method: str) -> str:
+    def _mean_row(self, truth: str, method: str) -> list[str]:
         found = self._of(truth, method)
         together = Offer("", truth, method, found[0].scores, *(sum(getattr(one, n) for one in found) for n in _COUNTS))
-        return _line(f"mean of {len(found)}", together, self.mean(truth, method))
+        return _row(f"mean of {len(found)}", together, self.mean(truth, method))
 
 
 _COUNTS = ("pairs", "offered")
@@ -185,5 +180,5 @@ def _kind(task: Task) -> bool:
     return bool(task.candidates.topology[0, -1])
 
 
-def _line(held_out: str, one: Offer, scores: RankingScores) -> str:
-    return table_line([held_out, one.truth, f"{one.pairs} of {one.offered}", one.method], scores)
+def _row(held_out: str, one: Offer, scores: RankingScores) -> list[str]:
+    return [held_out, one.truth, f"{one.pairs} of {one.offered}", one.method, *score_cells(scores)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from nnunet_iac.reports.markdown import table_text
+from nnunet_iac.markdown import table_text
 from nnunet_iac.reports.paired_texts import difference_text, interval_text, p_text
 
 if TYPE_CHECKING:

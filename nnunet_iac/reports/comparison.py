@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from nnunet_iac.markdown import table_text
 from nnunet_iac.reports.class_table import class_table
-from nnunet_iac.reports.markdown import table_text
 from nnunet_iac.reports.paired_texts import difference_text, interval_text, p_text, verdict_text, yes_or_no
 from nnunet_iac.statistics.paired import FEW, Interval, PairedResult, compare_with_control
 from nnunet_iac.statistics.patients import METRICS, Metric, PatientScores, mean_over_classes

@@ -10,8 +10,8 @@ from statistics import median
 
 import numpy as np
 
+from nnunet_iac.markdown import table_text
 from nnunet_iac.reports.comparison import Comparison, Row, comparison_markdown, statistics_csv, values_csv
-from nnunet_iac.reports.markdown import table_text
 from nnunet_iac.reports.paired_texts import difference_text, interval_text, p_text, verdict_text, yes_or_no
 from nnunet_iac.reports.result import SearchResult
 from nnunet_iac.statistics.patients import METRICS
