@@ -9,6 +9,9 @@ cannot tell them, and the order of the retrieval stays: the first of them is tak
 the held-out loss of nnU-Net, the other way, was not measured, and it too rewards whoever says "background" first.
 Measured once (Dataset004, an early zoo): of ten candidates eight had a Dice of exactly 0 and one 5.96 points; that one,
 of 0.2 M parameters, was 17 points behind after the whole training.
+
+The held-out cases are predicted without mirroring, which takes a quarter of the time in 2D and an eighth in 3D: with it
+a candidate of Dataset502 (slices of 240x240) was trained in 35 seconds and judged in 322.
 """
 
 from __future__ import annotations
@@ -39,6 +42,8 @@ from nnunet_iac.statistics.patients import patient_scores
 RESULT = "candidate.json"
 """In the folder of a training: it is trained, and this is how good it is."""
 
+SCHEMA = 2
+"""Of :data:`RESULT`; those of schema 1 were judged with mirroring, and are judged anew, though not trained anew."""
 
 LEARNED = 10.0
 """Dice in points from which a candidate has learned to segment; below it, the Dice is chance (our choice)."""
@@ -49,6 +54,11 @@ class CandidateTrainer(ProbeTrainer):
 
     recipe = Recipe(host="train", cells="none")
     restores = False  # one that diverges is left out
+
+    def perform_actual_validation(self, save_probabilities: bool = False) -> None:
+        """Predict and measure the held-out cases; see the module's text."""
+        self.inference_allowed_mirroring_axes = None
+        super().perform_actual_validation(save_probabilities)
 
     def finish_streams(self) -> None:
         """End the processes that make batches, after a training that did not come to its end."""
@@ -98,9 +108,9 @@ class CandidateTraining:
             FloatingPointError: if the training diverges; it did so already if it is not the first time.
         """
         path = self.folder / RESULT
-        if path.is_file():
-            return _dice_of(read_object(path))
-        record: dict[str, Any] = {"schema": 1, "cases": list(self.held_out_cases)}
+        if path.is_file() and (known := read_object(path)).get("schema") == SCHEMA:
+            return _dice_of(known)
+        record: dict[str, Any] = {"schema": SCHEMA, "cases": list(self.held_out_cases)}
         try:
             record["dice"] = self._measure(self._train(device))
         except FloatingPointError as error:

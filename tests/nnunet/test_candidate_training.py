@@ -14,8 +14,10 @@ import numpy as np
 import pytest
 import torch
 from nnunet_folders import Folders
+from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from tiny_dataset import Killed, equal, final_weights, kill_at
 
+from nnunet_iac.atomic import write_json
 from nnunet_iac.nnunet import candidate_training
 from nnunet_iac.nnunet.candidate_training import CandidateTraining, Judgement, best_candidate
 from nnunet_iac.nnunet.hosts import read_checkpoint
@@ -124,6 +126,28 @@ def test_a_finished_training_is_not_repeated_and_an_interrupted_one_goes_on(
     assert equal(final_weights(candidate.folder), weights), "it was trained already"
     monkeypatch.setattr(IACTrainer, "run_training", None)
     assert candidate.dice(CPU) == dice
+
+
+def test_candidates_are_judged_without_mirroring_and_what_was_judged_with_it_is_judged_anew(
+    dataset: Folders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    axes: list[Any] = []
+    original = nnUNetPredictor._internal_maybe_mirror_and_predict
+
+    def predict(self: nnUNetPredictor, x: torch.Tensor) -> torch.Tensor:
+        axes.append(self.allowed_mirroring_axes if self.use_mirroring else None)
+        return original(self, x)
+
+    monkeypatch.setattr(nnUNetPredictor, "_internal_maybe_mirror_and_predict", predict)
+    candidate = training(dataset)
+    dice = candidate.dice(CPU)
+    assert axes and set(axes) == {None}
+
+    path = candidate.folder / candidate_training.RESULT
+    write_json(path, {**read_object(path), "schema": 1, "dice": dice + 1})
+    weights, asked = final_weights(candidate.folder), len(axes)
+    assert candidate.dice(CPU) == dice and len(axes) == 2 * asked
+    assert equal(final_weights(candidate.folder), weights) and read_object(path)["schema"] == 2
 
 
 def test_one_held_out_patient_is_enough_and_its_cases_count_together(dataset: Folders) -> None:
