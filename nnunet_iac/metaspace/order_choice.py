@@ -68,6 +68,7 @@ def choose_order(
     settings: FitSettings,
     *,
     count: int = 1,
+    max_parameters: float | None = None,
     listener: Callable[[str], None] = lambda text: None,
 ) -> OrderChoice:
     """Return the wanted order, or the one that serves best among the sources.
@@ -75,7 +76,9 @@ def choose_order(
     That is the order of the smallest regret of the protocol, averaged over held-out data sets; of equally good ones
     that of the smallest regret of all protocols, then of the higher rank correlation, then the first of
     :data:`~nnunet_iac.metaspace.orders.ORDERS`. Truth is that of :mod:`~nnunet_iac.metaspace.retrieval_truth`,
-    ``nearest``. Limits on size or speed play no part.
+    ``nearest``. A limit on parameters counts: who
+    may not have the largest networks asks which order serves best among the others. Limits on multiply-adds, time and
+    memory play no part, as what a candidate takes on the target's plan is known only once it was built.
 
     Args:
         wish: one of :data:`WISHES`.
@@ -83,6 +86,7 @@ def choose_order(
         target: its images say which sources are asked where there are more than :data:`ASKED`.
         settings: of the fits.
         count: candidates that the protocol looks at, 1, 5 or 10.
+        max_parameters: see :func:`~nnunet_iac.metaspace.retrieval_evaluation.evaluate_retrieval`.
         listener: is told, in words, which data set is held out.
 
     Raises:
@@ -94,8 +98,15 @@ def choose_order(
     datasets = {task.dataset for task in sources}
     if len(datasets) < LEAST:
         return OrderChoice(SPACE, f"untested: that takes {LEAST} other data sets, the zoo has {len(datasets)}")
-    found = evaluate_retrieval(sources, settings, held_out=_asked(sources, target), listener=listener)
-    return best_order(found, count)
+    found = evaluate_retrieval(
+        sources, settings, held_out=_asked(sources, target), max_parameters=max_parameters, listener=listener
+    )
+    choice = best_order(found, count)
+    return (
+        choice
+        if max_parameters is None
+        else replace(choice, why=f"{choice.why}, {max_parameters:,.0f} parameters at most")
+    )
 
 
 def best_order(found: RetrievalEvaluation, count: int = 1) -> OrderChoice:

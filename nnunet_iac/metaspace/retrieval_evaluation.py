@@ -104,6 +104,7 @@ def evaluate_retrieval(
     settings: FitSettings | None = None,
     *,
     held_out: Collection[str] | None = None,
+    max_parameters: float | None = None,
     listener: Callable[[str], None] = lambda text: None,
 ) -> RetrievalEvaluation:
     """Hold out each data set in turn, fit on the others, and score the order in which they offer their candidates.
@@ -116,6 +117,7 @@ def evaluate_retrieval(
         tasks: of at least three data sets.
         settings: of the fits.
         held_out: names of the tasks to hold out, each with its whole data set; None for all.
+        max_parameters: candidates with more of them, on the plan of their own data set, are not offered; None: all are.
         listener: is told, in words, which data set is held out.
 
     Raises:
@@ -132,7 +134,7 @@ def evaluate_retrieval(
         if len({source.dataset for source in sources}) < FEWEST:
             remarks.append(f"{task.name}: fewer than {FEWEST} other data sets have its kind of network; not scored.")
             continue
-        found, words = _offered(task, sources, settings or FitSettings())
+        found, words = _offered(task, sources, settings or FitSettings(), max_parameters)
         offers += found
         remarks += words
     return RetrievalEvaluation(tuple(offers), tuple(remarks))
@@ -143,10 +145,16 @@ def sources_of(task: Task, tasks: Sequence[Task]) -> list[Task]:
     return [other for other in tasks if task.dataset not in other.lineage and _kind(other) == _kind(task)]
 
 
-def _offered(task: Task, sources: Sequence[Task], settings: FitSettings) -> tuple[list[Offer], list[str]]:
+def _offered(
+    task: Task, sources: Sequence[Task], settings: FitSettings, max_parameters: float | None
+) -> tuple[list[Offer], list[str]]:
     space = fit(sources, settings)
     # Ties are broken by what stands first here, as a retrieval breaks them.
     ranked = sorted(rank(space, sources, task.sample), key=lambda one: (one.remoteness, one.task.name, one.index))
+    if max_parameters is not None:
+        ranked = [one for one in ranked if one.task.candidates.parameters[one.index] <= max_parameters]
+        if not ranked:
+            return [], [f"{task.name}: no candidate has at most {max_parameters:,.0f} parameters; not scored."]
     own = counterparts(task, ranked)
     orders = {}
     for name in usable_orders(space):

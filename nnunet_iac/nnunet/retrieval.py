@@ -85,6 +85,7 @@ def retrieve(
         target.sample,
         chosen.space.settings,
         count=PROTOCOLS[request.protocol],
+        max_parameters=request.limits.max_parameters,
         listener=say,
     )
     say(order.text)

@@ -141,6 +141,31 @@ def test_of_many_sources_the_nearest_data_sets_are_asked_with_one_task_each(monk
     assert sorted(text.split(": ")[1] for text in asked) == sorted(sources()[place].name for place in order)
 
 
+def test_who_may_not_have_the_largest_networks_is_told_what_serves_among_the_others() -> None:
+    """The three largest are the best by far, of the others the smallest: size wins without a limit, loses with one."""
+
+    def dice(known: Candidates) -> np.ndarray:
+        rank = known.parameters.argsort().argsort()
+        return np.where(rank >= 9, 0.9 + 0.01 * rank / 12, 0.6 - 0.04 * rank)
+
+    tasks = [with_dice(task, dice(task.candidates)) for task in sources()]
+    limit = float(np.sort(tasks[0].candidates.parameters)[8])
+
+    free = choose_order(MEASURED, tasks, TARGET.sample, SHORT)
+    bound = choose_order(MEASURED, tasks, TARGET.sample, SHORT, max_parameters=limit)
+
+    assert free.lost["largest"] == 0 and bound.lost["largest"] == pytest.approx(8 * 0.04)
+    assert bound.lost["best-on-average"] == 0 and bound.why.endswith(f", {limit:,.0f} parameters at most")
+    offered = evaluate_retrieval(tasks, SHORT, max_parameters=limit).offers
+    assert {one.pairs for one in offered} == {3 * 9}
+    assert evaluate_retrieval(tasks, SHORT, max_parameters=1e12) == evaluate_retrieval(tasks, SHORT)
+
+
+def test_a_limit_that_no_candidate_meets_leaves_the_orders_untested() -> None:
+    choice = choose_order(MEASURED, sources(), TARGET.sample, replace(SHORT, steps=2), max_parameters=1)
+    assert choice.name == "meta-space" and "no candidate has at most 1 parameters; not scored" in choice.why
+
+
 def test_a_choice_is_tested_on_data_sets_that_had_no_part_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
     tasks, settings = size_world(), replace(SHORT, steps=2)
     found = evaluate_retrieval(tasks, settings)
