@@ -18,6 +18,7 @@ def table_text(head: Sequence[str], body: Iterable[Sequence[str]]) -> str:
         | a\\|b | 84.1 |
     """
     rows = [head, ["---"] * len(head), *body]
-    if odd := next((row for row in rows if len(row) != len(head)), None):
-        raise ValueError(f"body: expected rows of {len(head)} cells, got one of {len(odd)}: {list(odd)}")
+    for row in rows:
+        if len(row) != len(head):
+            raise ValueError(f"body: expected rows of {len(head)} cells, got one of {len(row)}: {list(row)}")
     return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in rows)

@@ -1,4 +1,4 @@
-"""A cell in a skip connection: two inputs, a directed acyclic graph of nodes, and a projection that starts at zero.
+"""A cell in a skip connection: two inputs, a directed acyclic graph of nodes, and a projection that adds nothing yet.
 
 The cell of level ``l`` returns ``skip + project(concat(node_1 ... node_n))``. ``project`` is zero at implantation, by
 its weights or by a gain, so a freshly implanted cell changes no bit of the host's output.
@@ -42,9 +42,10 @@ class SkipCell(nn.Module):
         gain:        g * (W x)        g = 0 at first, W drawn as the host's convolutions are
         normalised:  g * norm(W x)    the same, after the host's normalisation without scale and shift
 
-    The papers do not say how a cell starts; ``zero`` is our choice, the others are SkipInit's (De and Smith, NeurIPS
-    2020) and LayerScale's (Touvron et al., ICCV 2021) gain, and Goyal et al.'s (2017) zero scale after a normalisation.
-    There is none that replaces the skip: it would destroy what a trained host knows.
+    The papers do not say how a cell starts; all three are our choices. ``gain`` has one for each channel as LayerScale
+    (Touvron et al., ICCV 2021), but from zero as SkipInit (De and Smith, NeurIPS 2020); ``normalised`` is the zero
+    scale of Goyal et al. (2017) without their shift. There is none that replaces the skip: it would destroy what a
+    trained host knows.
 
     Args:
         stage: the host stage of this level.
@@ -104,7 +105,12 @@ class SkipCell(nn.Module):
         second = decoder_signal if self.second_input == "decoder" else skip
         states = [self.inputs[0](channels_last(second)), self.inputs[1](channels_last(skip))]
         added = self.normalise(self.projection(torch.cat(self.body(states, *weights), dim=1)))
-        return skip + (added if self.gain is None else self.gain.view(-1, *(1,) * (skip.ndim - 2)) * added)
+        return skip + (added if self.gain is None else _per_channel(self.gain, added) * added)
+
+
+def _per_channel(gain: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    """Return a gain ``(C,)`` that multiplies ``(B, C, *spatial)``, in the precision of that."""
+    return gain.to(x.dtype).view(-1, *(1,) * (x.ndim - 2))
 
 
 class HostSkip(nn.Module):

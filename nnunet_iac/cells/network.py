@@ -45,7 +45,7 @@ class CellUNet(nn.Module):
     """The host's encoder and decoder under their stock names, plus ``cells``.
 
     With the identity genotype the network has exactly the host's ``state_dict`` keys. With any genotype it computes
-    exactly the host's logits until the cells' projections leave zero.
+    exactly the host's logits until the cells' projections are trained.
 
     Args:
         backbone: dotted name of the host class, see :func:`host_class`.

@@ -134,8 +134,10 @@ def transfer_cells(
         same_second_input: whether both read the same second input; otherwise the layer that reads it stays fresh.
         same_projection: whether both project their nodes alike; otherwise the projection stays fresh, and closed: a
             random one behind a gain must not be added at full strength, nor a trained one wait behind a gain of zero.
+            Where one side alone has gains, they do not, whatever is said here.
     """
     own = {name: value for name, value in cells.named_parameters() if not name.startswith(ARCHITECTURE)}
+    same_projection = same_projection and _has_gains(own) == _has_gains(source)
     records = []
     for name, value in own.items():
         found = source.get(name)
@@ -180,6 +182,10 @@ def _skipped(name: str, found: torch.Tensor | None, own: torch.Tensor | None, wh
 def _first_level(source: Mapping[str, torch.Tensor]) -> int:
     """Return the highest resolution at which the source has weights of a cell; 0 if it has none at all."""
     return min((int(name.split(".")[1]) for name in source if name.startswith("levels.")), default=0)
+
+
+def _has_gains(tensors: Mapping[str, torch.Tensor]) -> bool:
+    return any(name.startswith("levels.") and name.endswith(".gain") for name in tensors)
 
 
 def _tensor(source: Mapping[str, torch.Tensor], name: str) -> torch.Tensor:

@@ -40,7 +40,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "takes up to 10 fits; meta-space: as MedNNS (default: measured, with --space meta-space)",
     )
     limits = parser.add_argument_group("limits", "measured on this machine, one patch at a time")
-    limits.add_argument("--max-params", type=float, metavar="N", help="parameters")
+    limits.add_argument(
+        "--max-params", type=float, metavar="N", help="parameters; counts in the choice of an order too"
+    )
     limits.add_argument("--max-macs", type=float, metavar="N", help="multiply-adds")
     limits.add_argument("--max-latency-ms", type=float, metavar="MS", help="milliseconds of a forward pass")
     limits.add_argument("--max-memory-mb", type=float, metavar="MIB", help="MiB of weights and a forward pass")

@@ -76,9 +76,9 @@ def choose_order(
     That is the order of the smallest regret of the protocol, averaged over held-out data sets; of equally good ones
     that of the smallest regret of all protocols, then of the higher rank correlation, then the first of
     :data:`~nnunet_iac.metaspace.orders.ORDERS`. Truth is that of :mod:`~nnunet_iac.metaspace.retrieval_truth`,
-    ``nearest``. A limit on parameters counts: who
-    may not have the largest networks asks which order serves best among the others. Limits on multiply-adds, time and
-    memory play no part, as what a candidate takes on the target's plan is known only once it was built.
+    ``nearest``. A limit on parameters counts: who may not have the largest networks asks which order serves best among
+    the others; where it leaves too few to score, all are asked about, and the words say so. Limits on multiply-adds,
+    time and memory play no part: of a zoo's candidates only the parameters are known.
 
     Args:
         wish: one of :data:`WISHES`.
@@ -101,12 +101,14 @@ def choose_order(
     found = evaluate_retrieval(
         sources, settings, held_out=_asked(sources, target), max_parameters=max_parameters, listener=listener
     )
-    choice = best_order(found, count)
-    return (
-        choice
-        if max_parameters is None
-        else replace(choice, why=f"{choice.why}, {max_parameters:,.0f} parameters at most")
-    )
+    if max_parameters is None:
+        return best_order(found, count)
+    if any(one.truth == NEAREST for one in found.offers):
+        choice, among = best_order(found, count), f"among networks of at most {max_parameters:,.0f} parameters"
+    else:
+        choice = choose_order(wish, sources, target, settings, count=count, listener=listener)
+        among = f"among networks of any size, as too few have at most {max_parameters:,.0f} parameters"
+    return replace(choice, why=f"{choice.why}, {among}") if choice.lost else choice
 
 
 def best_order(found: RetrievalEvaluation, count: int = 1) -> OrderChoice:

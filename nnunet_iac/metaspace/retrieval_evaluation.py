@@ -40,7 +40,7 @@ class Offer:
         method: see :class:`~nnunet_iac.metaspace.evaluation.Outcome`.
         scores: of the order.
         pairs: candidates whose truth is known, by that definition.
-        offered: candidates of all other data sets.
+        offered: candidates of all other data sets, within the limit on parameters if there is one.
     """
 
     task: str
@@ -117,7 +117,8 @@ def evaluate_retrieval(
         tasks: of at least three data sets.
         settings: of the fits.
         held_out: names of the tasks to hold out, each with its whole data set; None for all.
-        max_parameters: candidates with more of them, on the plan of their own data set, are not offered; None: all are.
+        max_parameters: candidates that have more of them on the held-out plan are not offered; None: all are. Where
+            the truth is not their own, it is the parameters of the network that stands for them.
         listener: is told, in words, which data set is held out.
 
     Raises:
@@ -151,11 +152,12 @@ def _offered(
     space = fit(sources, settings)
     # Ties are broken by what stands first here, as a retrieval breaks them.
     ranked = sorted(rank(space, sources, task.sample), key=lambda one: (one.remoteness, one.task.name, one.index))
-    if max_parameters is not None:
-        ranked = [one for one in ranked if one.task.candidates.parameters[one.index] <= max_parameters]
-        if not ranked:
-            return [], [f"{task.name}: no candidate has at most {max_parameters:,.0f} parameters; not scored."]
     own = counterparts(task, ranked)
+    if max_parameters is not None:
+        within = task.candidates.parameters[own.places] <= max_parameters
+        if not within.any():
+            return [], [f"{task.name}: no candidate has at most {max_parameters:,.0f} parameters; not scored."]
+        ranked, own = [one for one, kept in zip(ranked, within, strict=True) if kept], own.of(within)
     orders = {}
     for name in usable_orders(space):
         scores_of = dict(zip((s.name for s in sources), order_scores(name, space, sources, task.sample), strict=True))

@@ -45,6 +45,10 @@ class Counterparts:
     is_same: NDArray[np.bool_]
     distances: NDArray[np.float64]
 
+    def of(self, chosen: NDArray[np.bool_]) -> Counterparts:
+        """Return those of some of the candidates, ``(n,)``."""
+        return Counterparts(self.places[chosen], self.is_same[chosen], self.distances[chosen])
+
     def kept(self, truth: str) -> NDArray[np.bool_]:
         """Return which candidates a definition of truth takes, ``(n,)``."""
         return self.is_same if truth == SAME else np.ones_like(self.is_same)

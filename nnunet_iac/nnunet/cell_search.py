@@ -232,7 +232,9 @@ def inherit_weights(
         return
     state = read_content(folder / STATE)["network"]
     weights = {key.removeprefix("cells."): value for key, value in state.items()}
-    searched = mixed_cells(network, settings, torch.device("cpu"))
+    # The projection is not inherited, so it may differ from that of the settings; the genotype has the search's.
+    shape = replace(settings.cell, projection=cells.genotype.projection)
+    searched = mixed_cells(network, replace(settings, cell=shape), torch.device("cpu"))
     try:
         searched.load_state_dict({key: weights[key] for key in searched.state_dict()})
     except (KeyError, RuntimeError) as error:

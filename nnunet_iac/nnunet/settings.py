@@ -114,7 +114,9 @@ class CellSettings:
     width: float = _setting(0.5, _number(0, 1), "node channels as a fraction of the skip's")
     first_level: int = _setting(0, _integer(0, 16), "highest resolution with a cell (0: full); a cell there is dearest")
     projection: Literal["zero", "gain", "normalised"] = _setting(
-        "zero", _one_of("zero", "gain", "normalised"), "what is zero at first: its weights, or a gain after it"
+        "zero",
+        _one_of("zero", "gain", "normalised"),
+        "what is zero at first: its weights; a gain after it; a gain after it and a normalisation",
     )
 
 

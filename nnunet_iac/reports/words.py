@@ -79,7 +79,7 @@ def model_sentences(artefacts: ModelArtefacts) -> tuple[str, ...]:
     second = "the decoder's up-sampled signal" if genotype.second_input == "decoder" else "the encoder skip once more"
     size = f"{counted(genotype.nodes, 'node')}; second input: {second}"
     if genotype.projection != "zero":
-        size += f"; projection: {genotype.projection}"
+        size += f"; projection with a gain{' after a normalisation' * (genotype.projection == 'normalised')}"
     if genotype.kind == "random":
         seed = genotype.origin.get("seed", "unknown")
         return (f"Random control: {cells}, drawn without a search (seed {seed}); {size}.", _operations(genotype))

@@ -83,7 +83,7 @@ class SearchPlan:
         if not 1 <= self.warmup_epochs < self.epochs:
             raise ValueError(
                 f"warmup_epochs: expected from 1 to epochs - 1 = {self.epochs - 1}, got {self.warmup_epochs}; "
-                "without warm-up the projections are zero and the architecture gets no gradient"
+                "without warm-up the cells add nothing and the architecture gets no gradient"
             )
         if self.mode not in get_args(Mode):
             raise ValueError(f"mode: expected one of {get_args(Mode)}, got {self.mode!r}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import permutations
 
 import pytest
 import torch
@@ -29,9 +30,9 @@ def cells_of(projection: str, **options) -> DiscreteCells:
         return DiscreteCells(Genotype.random(seed=0, nodes=2, projection=projection, **options), STAGES)
 
 
-def mixed(projection: str) -> MixedCells:
+def mixed(projection: str, seed: int = 0) -> MixedCells:
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+        torch.manual_seed(seed)
         return MixedCells(STAGES, nodes=2, projection=projection, generator=torch.Generator().manual_seed(0))
 
 
@@ -109,6 +110,26 @@ def test_the_output_is_the_formula(projection):
     assert torch.allclose(cells(0, skip, signal), skip + added, atol=1e-5)
 
 
+@pytest.mark.parametrize("projection", PROJECTIONS)
+def test_in_half_precision_the_output_is_half_too(projection):
+    cells, (skip, signal) = cells_of(projection), pair()
+    if projection != "zero":
+        nn.init.ones_(cells.levels[0].gain)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert cells(0, skip.bfloat16(), signal.bfloat16()).dtype == torch.bfloat16
+
+
+def test_after_a_batch_normalisation_the_cell_is_closed_in_training_and_in_evaluation():
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        genotype = Genotype.random(seed=0, projection="normalised")
+        cells = DiscreteCells(genotype, [Stage(16, (3, 3), nn.BatchNorm2d, {"affine": True})])
+    skip, signal = pair()
+    assert torch.equal(cells.train()(0, skip, signal), skip)
+    assert torch.equal(cells.eval()(0, skip, signal), skip)
+    assert cells.levels[0].normalise.running_mean.any(), "its statistics are kept like the host's"
+
+
 def test_a_host_without_normalisation_gets_none_here_either():
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -131,10 +152,10 @@ def test_a_fault_in_the_gain_is_named():
     assert in_words(cells, "levels.0.gain") == "cell of level 0, gain of the projection (levels.0.gain)"
 
 
-@pytest.mark.parametrize(("before", "now"), [("zero", "gain"), ("gain", "zero"), ("gain", "normalised")])
+@pytest.mark.parametrize(("before", "now"), permutations(PROJECTIONS, 2))
 def test_a_warm_start_from_another_projection_leaves_it_fresh_and_closed(before, now):
     """Else a random projection would be added at full strength, or a trained one be lost behind a gain of zero."""
-    source, target = mixed(before), mixed(now)
+    source, target = mixed(before, seed=1), mixed(now)
     for level in source.levels:
         assert isinstance(level, SkipCell)
         nn.init.ones_(level.projection.weight)
@@ -146,6 +167,10 @@ def test_a_warm_start_from_another_projection_leaves_it_fresh_and_closed(before,
     assert torch.equal(target.levels[0].inputs[0][1].weight, source.levels[0].inputs[0][1].weight)
     skip, signal = pair()
     assert torch.equal(target(0, skip, signal), skip)
+    if "zero" in (before, now):  # known from the tensors alone
+        again = mixed(now)
+        transfer_cells(again, source.state_dict())
+        assert torch.equal(again.levels[0].projection.weight, fresh)
     reasons = {one.name: one.how for one in report.records if "projection" in one.name or "gain" in one.name}
     assert "the source had another projection" in reasons.values()
 

@@ -155,15 +155,35 @@ def test_who_may_not_have_the_largest_networks_is_told_what_serves_among_the_oth
     bound = choose_order(MEASURED, tasks, TARGET.sample, SHORT, max_parameters=limit)
 
     assert free.lost["largest"] == 0 and bound.lost["largest"] == pytest.approx(8 * 0.04)
-    assert bound.lost["best-on-average"] == 0 and bound.why.endswith(f", {limit:,.0f} parameters at most")
+    assert bound.lost["best-on-average"] == 0 and bound.why.endswith(
+        f", among networks of at most {limit:,.0f} parameters"
+    )
     offered = evaluate_retrieval(tasks, SHORT, max_parameters=limit).offers
     assert {one.pairs for one in offered} == {3 * 9}
     assert evaluate_retrieval(tasks, SHORT, max_parameters=1e12) == evaluate_retrieval(tasks, SHORT)
 
 
-def test_a_limit_that_no_candidate_meets_leaves_the_orders_untested() -> None:
-    choice = choose_order(MEASURED, sources(), TARGET.sample, replace(SHORT, steps=2), max_parameters=1)
-    assert choice.name == "meta-space" and "no candidate has at most 1 parameters; not scored" in choice.why
+@pytest.mark.parametrize("place", [None, 3])
+def test_a_limit_that_leaves_too_few_to_score_asks_about_all_and_says_so(place: int | None) -> None:
+    """No candidate, or four of the five that an order is scored by: better asked without a limit than not at all."""
+    limit = 1.0 if place is None else float(np.sort(sources()[0].candidates.parameters)[place])
+    settings = replace(SHORT, steps=2)
+    free = choose_order(MEASURED, size_world(), TARGET.sample, settings)
+    bound = choose_order(MEASURED, size_world(), TARGET.sample, settings, max_parameters=limit)
+    assert (bound.name, bound.lost) == (free.name, free.lost) and free.lost
+    assert bound.why == f"{free.why}, among networks of any size, as too few have at most {limit:,.0f} parameters"
+
+
+def test_what_counts_are_the_parameters_on_the_held_out_plan() -> None:
+    """Others of the very same networks, whose own plans count ten times as many, may be offered all the same."""
+    first, *others = size_world()
+    tasks = [
+        first,
+        *(replace(t, candidates=replace(t.candidates, parameters=10 * t.candidates.parameters)) for t in others),
+    ]
+    most, settings = float(first.candidates.parameters.max()), replace(SHORT, steps=2)
+    found = evaluate_retrieval(tasks, settings, held_out=[first.name], max_parameters=most)
+    assert {one.pairs for one in found.offers} == {3 * len(first.candidates)}
 
 
 def test_a_choice_is_tested_on_data_sets_that_had_no_part_in_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -170,9 +170,12 @@ def test_a_training_that_diverges_is_said_to_and_not_repeated(
         candidate.dice(CPU)
 
     monkeypatch.setattr(IACTrainer, "run_training", None)
-    with pytest.raises(FloatingPointError) as again:
-        candidate.dice(CPU)
-    assert str(again.value) == str(first.value)
+    path = candidate.folder / candidate_training.RESULT
+    for schema in (candidate_training.SCHEMA, 1):
+        write_json(path, {**read_object(path), "schema": schema})
+        with pytest.raises(FloatingPointError) as again:
+            candidate.dice(CPU)
+        assert str(again.value) == str(first.value)
 
 
 def stub_trainings(

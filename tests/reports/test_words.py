@@ -58,7 +58,7 @@ def test_a_host_in_training_is_told(results):
     [
         (Genotype.identity(), "identity control", "Nothing was searched"),
         (Genotype.random(seed=5), "random control", "drawn without a search (seed 5)"),
-        (Genotype.random(seed=5, projection="gain"), "random control", "projection: gain"),
+        (Genotype.random(seed=5, projection="gain"), "random control", "projection with a gain."),
     ],
 )
 def test_controls_are_called_controls(results, genotype, badge, text):
