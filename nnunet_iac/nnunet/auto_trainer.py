@@ -101,9 +101,16 @@ class AutoTrainer(TransferTrainer):
 
     def _request(self) -> Request:
         wanted = self.settings.retrieval
+        protocol = wanted.protocol or ("T1" if self.is_ddp else "T5")
+        if wanted.protocol is None and self.is_ddp:
+            self._say(
+                "WARNING: retrieval.protocol: T1, since candidates do not train with -num_gpus above 1, so nobody asks "
+                "the target whether the weights suit it. To ask it, train the first fold on one GPU until its host has "
+                "begun; to silence this, set retrieval.protocol=T1"
+            )
         limits = Limits(wanted.max_params, wanted.max_macs, wanted.max_latency_ms, wanted.max_memory_mb)
         return Request(
-            protocol=wanted.protocol,
+            protocol=protocol,
             limits=limits,
             most=wanted.most,
             iterations=wanted.iterations,

@@ -165,7 +165,11 @@ class TransferSettings:
 class RetrievalSettings:
     """How nnUNetTrainerIACAuto chooses its network from ``transfer.zoo``; see :mod:`nnunet_iac.nnunet.retrieval`."""
 
-    protocol: str = _setting("T1", _one_of("T1", "T5", "T10"), "first candidates to train for an epoch; T1 trains none")
+    protocol: str | None = _setting(
+        None,
+        _or_null(_one_of("T1", "T5", "T10")),
+        "first candidates to train for an epoch; T1 trains none; null: T5, or T1 with -num_gpus above 1",
+    )
     iterations: int = _setting(250, _integer(1), "steps of a candidate's epoch")
     patches: int = _setting(128, _integer(2), "of the training images to look at")
     share: float = _setting(0.3, _number(0, 0.9), "of the training patients judge the candidates of T5 and T10")

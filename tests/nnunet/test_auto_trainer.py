@@ -8,8 +8,10 @@ import shutil
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import torch
 from nnunet_folders import DATASET, Folders
 from tiny_dataset import Killed, configure, equal, final_weights, kill_at, log_of, train
 from tiny_sources import fill, move_away
@@ -31,15 +33,37 @@ TRAINER = "nnUNetTrainerIACAuto"
 
 @pytest.fixture
 def zoo(tiny: Folders) -> Zoo:
-    """Supernets around the tiny data set; plans `auto` that name the zoo."""
+    """Supernets around the tiny data set; plans `auto` that name the zoo and take the first, which trains nothing."""
     made = Zoo.create(tiny.base / "zoo")
     fill(tiny, made)
-    configure("auto", f"transfer.zoo={tiny.base / 'zoo'}", "retrieval.patches=8", plans="tiny")
+    settings = (f"transfer.zoo={tiny.base / 'zoo'}", "retrieval.patches=8", "retrieval.protocol=T1")
+    configure("auto", *settings, plans="tiny")
     return made
 
 
 def model(folders: Folders, plans: str = "auto") -> Path:
     return folders.results / f"{TRAINER}__{plans}__2d"
+
+
+def requested(wanted: dict[str, Any], *, several: bool = False) -> Request:
+    """What a trainer with these settings of the retrieval asks for."""
+    trainer = AutoTrainer.__new__(AutoTrainer)
+    trainer.settings = Settings.from_block({"retrieval": wanted})
+    trainer.is_ddp, trainer.device = several, torch.device("cpu")
+    return trainer._request()
+
+
+@pytest.mark.parametrize(
+    ("set_to", "several", "protocol"),
+    [(None, False, "T5"), (None, True, "T1"), ("T10", False, "T10"), ("T1", True, "T1")],
+)
+def test_the_target_is_asked_unless_several_processes_train_and_then_the_log_says_so(
+    monkeypatch: pytest.MonkeyPatch, set_to: str | None, several: bool, protocol: str
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(AutoTrainer, "_say", lambda self, text: said.append(text))
+    assert requested({} if set_to is None else {"protocol": set_to}, several=several).protocol == protocol
+    assert [("nobody asks the target" in text) for text in said] == [True] * (set_to is None and several)
 
 
 def test_the_retrieved_network_gets_searched_cells_and_is_left_for_prediction(tiny: Folders, zoo: Zoo) -> None:
@@ -79,12 +103,10 @@ def test_killed_and_continued_without_the_zoo_it_ends_as_if_undisturbed(
 
 
 def test_weights_of_the_fit_and_a_stored_space_are_settings() -> None:
-    block = {"retrieval": {"rank": 0.5, "fid": 0.0}}
-    request = AutoTrainer._request(SimpleNamespace(settings=Settings.from_block(block), device="cpu"))
+    request = requested({"rank": 0.5, "fid": 0.0})
     assert request.space.settings.weights == {"performance": 1.0, "rank": 0.5} and not request.space.entry
-    block = {"retrieval": {"space": "abc"}}
-    assert AutoTrainer._request(SimpleNamespace(settings=Settings.from_block(block), device="cpu")).space.entry == "abc"
-    assert Request().space == AutoTrainer._request(SimpleNamespace(settings=Settings(), device="cpu")).space
+    assert requested({"space": "abc"}).space.entry == "abc"
+    assert Request().space == requested({}).space
 
 
 def test_another_fold_takes_the_network_of_the_first(tiny: Folders, zoo: Zoo) -> None:
@@ -113,7 +135,7 @@ def test_a_stranger_to_the_zoo_is_trained_as_by_the_trainer_without_one(tiny: Fo
 
 def test_a_stranger_to_the_zoo_is_given_a_network_if_that_is_asked_for(tiny: Folders, zoo: Zoo) -> None:
     move_away(zoo)
-    configure("anyway", "retrieval.anyway=true", f"transfer.zoo={zoo.place.name}", "retrieval.patches=8", plans="tiny")
+    configure("anyway", "retrieval.anyway=true", plans="auto")
 
     train(TRAINER, plans="anyway")
 
