@@ -85,6 +85,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, FileNotFoundError) as error:
         print(f"bench_dice.py: {error}", file=sys.stderr)
         return 2
+    if taken := study.taken_from_hosts(budget):
+        print(f"Taken from the plans of the hosts, as --budget does not set it: {' '.join(taken)}")
     names = [*([HOST] if study.trained_host else []), *study.arms]
     results = results_folder()
     cells = list(product(study.seeds, study.folds))
@@ -121,7 +123,11 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--budget", nargs="+", default=[], metavar="KEY=VALUE", help=f"over {' '.join(BUDGET)}")
     parser.add_argument("--short", nargs="+", default=[], metavar="KEY=VALUE", help=f"over {' '.join(SHORT_BUDGET)}")
     parser.add_argument("--tag", default="bench", help="part of the plans' names; one for each budget")
-    parser.add_argument("--hosts", metavar="TAG", help="take the trained hosts of an earlier study")
+    parser.add_argument(
+        "--hosts",
+        metavar="TAG",
+        help="take the trained hosts of an earlier study, and its settings where --budget says nothing",
+    )
     parser.add_argument("--margin", type=float, default=MARGIN, help="Dice points that would not matter")
     parser.add_argument("--json", help="write the figures to this file")
     args = parser.parse_args(argv)

@@ -135,6 +135,14 @@ class Study:
         merged.get("search", {}).pop("seed", None)
         return [f"{name}.{key}={_word(value)}" for name, section in merged.items() for key, value in section.items()]
 
+    def taken_from_hosts(self, budget: Sequence[str]) -> list[str]:
+        """Return which settings of a whole budget are an earlier study's, because this one says nothing of them.
+
+        Above all ``training.freeze_host``: hosts of a study with frozen ones hand it on.
+        """
+        own = {word.split("=")[0] for word in self.budget}
+        return [] if self.hosts is None else [w for w in budget if w.split("=")[0] not in own and w[:5] != "host."]
+
     def model_folder(self, arm: str, seed: int, results: Path) -> Path:
         """Return nnU-Net's folder of an arm's models, one for each fold."""
         name = f"{self.trainer(arm)}__{self.plans_name(arm, seed)}__{self.configuration}"

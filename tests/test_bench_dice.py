@@ -159,6 +159,18 @@ class TestHostsOfAnEarlierStudy:
         assert "training.augment=false" in budget and "training.epochs=20" in budget
         assert not any(word.startswith("search.seed=") for word in budget)
 
+    def test_settings_that_it_hands_on_are_said(self, bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+        """A study on hosts of one with frozen ones trained frozen ones too, and nothing said so."""
+        module, _ = bench
+        assert module.main([*WORDS, "random", "--tag", "first", "--budget", "training.freeze_host=true"]) == 0
+        said = "Taken from the plans of the hosts, as --budget does not set it: training.freeze_host=true\n"
+        assert said not in capsys.readouterr().out
+        assert module.main([*WORDS, "random", "--hosts", "first"]) == 0
+        assert said in capsys.readouterr().out
+        other = ["--hosts", "first", "--tag", "other", "--budget", "training.freeze_host=false"]
+        assert module.main([*WORDS, "random", *other]) == 0
+        assert "Taken from" not in capsys.readouterr().out
+
     def test_hosts_of_two_budgets_are_refused(self, bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
         module, _ = bench
         for seed, epochs in ((0, 60), (1, 30)):
