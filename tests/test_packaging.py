@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import re
 import shlex
 import subprocess
@@ -59,6 +60,32 @@ def test_ci_runs_the_test_command_of_the_readme() -> None:
     command = '--editable ".[test]" && pytest'
     assert f"pip install {command}" in README
     assert command in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+
+
+STUB = """#!/bin/sh
+name=$(basename "$0")
+echo "$name" >> "{done}"
+if [ "$name" = python3 ]; then
+    mkdir -p "$3/bin"
+    for tool in pip pytest ruff mypy python; do cp "$0" "$3/bin/$tool"; done
+fi
+[ "$name" != "{failing}" ]
+"""
+"""Stands for every tool of `.ci/run`: writes down that it ran, and fails if it is the one that is to."""
+
+
+@pytest.mark.parametrize("failing", ["pip", "pytest", "ruff", "mypy", "python", "nobody"])
+def test_ci_stops_at_the_first_thing_that_fails(failing: str, tmp_path: Path) -> None:
+    """A failed installation once let it go on to the linter, without a test."""
+    done, python = tmp_path / "done", tmp_path / "python3"
+    python.write_text(STUB.format(done=done, failing=failing))
+    python.chmod(0o755)
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "TMPDIR": str(tmp_path)}
+    ran = subprocess.run([str(ROOT / ".ci" / "run")], env=environment, capture_output=True, check=False)
+    everything = ["python3", "pip", "pytest", "ruff", "ruff", "mypy", "python", "python", "python"]
+    called = done.read_text().split()
+    assert (ran.returncode != 0) is (failing != "nobody")
+    assert called == (everything[: everything.index(failing) + 1] if failing != "nobody" else everything)
 
 
 COMMANDS = rf"nnunet-iac (?:{'|'.join(SUBCOMMANDS)})\b[^`#\n&)]*"
