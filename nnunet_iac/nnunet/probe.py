@@ -100,7 +100,7 @@ def _settle(probe: Probe) -> None:
 
 def _with_later_settings(block: dict[str, Any]) -> dict[str, Any]:
     """Return the settings of a record; one that later versions added has its default."""
-    settings = Settings.from_block(block).to_block()
+    settings = Settings.from_block(block).training_block()
     del settings["search"]["seed"]
     return dict(json.loads(json.dumps(settings)))
 

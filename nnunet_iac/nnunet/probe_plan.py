@@ -114,7 +114,7 @@ class Probe:
 
     def setup(self) -> dict[str, Any]:
         """Return what all trainings in the folder must share."""
-        settings = self.settings(0).to_block()
+        settings = self.settings(0).training_block()
         del settings["search"]["seed"]
         return {
             "schema": 1,

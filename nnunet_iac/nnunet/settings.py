@@ -240,6 +240,10 @@ class Settings:
         """Return the block with every value written out."""
         return asdict(self)
 
+    def training_block(self) -> dict[str, Any]:
+        """Return it without how a network is retrieved: no probe and no study does that, and defaults may change."""
+        return {name: section for name, section in self.to_block().items() if name != "retrieval"}
+
 
 SECTIONS: dict[str, Any] = {
     "host": HostSettings,

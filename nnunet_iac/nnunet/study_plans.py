@@ -86,6 +86,6 @@ def ensure_derived(
 def _meaning(plans: Plans, configuration: str) -> dict[str, Any]:
     """Return what is trained and on which host; a setting that later versions added has its default."""
     found = configuration_of(plans, configuration)
-    settings = Settings.from_block(found.get("iac", {})).to_block()
+    settings = Settings.from_block(found.get("iac", {})).training_block()
     # A trained host is looked for under the name of the plans that these come from.
     return {**found, "iac": settings, DERIVED_FROM: plans.get(DERIVED_FROM)}

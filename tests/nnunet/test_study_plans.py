@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,6 +12,8 @@ from typing import Any
 import pytest
 from nnunet_folders import DATASET, Folders
 from prepared_datasets import write_prepared
+
+from nnunet_iac.nnunet.settings import Settings
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 
@@ -38,6 +41,15 @@ def test_another_budget_under_the_same_tag_is_refused(folders: Folders, stock_pl
 
     with pytest.raises(SystemExit, match="finished and new trainings would be mixed"):
         derive(script, ["host.epochs=4"])
+
+    # Every setting written out, as the papers' matrix does it, by a version whose retrieval had another default.
+    path = next(folders.preprocessed.glob("nnUNetPlans_t*.json"))
+    plans = json.loads(path.read_text())
+    block = Settings.from_block(plans["configurations"]["2d"]["iac"]).to_block()
+    plans["configurations"]["2d"]["iac"] = {**block, "retrieval": {**block["retrieval"], "protocol": "T1"}}
+    path.write_text(json.dumps(plans))
+    derive(script, ["host.epochs=3"])
+    path.write_bytes(written[path.name])
 
     assert len(written) == 1
     assert {path.name: path.read_bytes() for path in folders.preprocessed.glob("nnUNetPlans_t*.json")} == written
