@@ -11,8 +11,9 @@ Measured once (Dataset004, an early zoo): of ten candidates eight had a Dice of 
 of 0.2 M parameters, was 17 points behind after the whole training.
 
 The held-out cases are predicted without mirroring, a quarter of the passes in 2D, an eighth in 3D: with it a candidate
-of Dataset502 (one case of 140x161x146) was trained in 35 seconds and judged in 322, without it three others took 67 to 102.
-That is our choice: the final model mirrors, and whether candidates have the same order then was not measured.
+of Dataset502 (judged on one case of 140x161x146) was trained in 35 seconds and judged in 322, without it three others
+took 67 to 102. That is our choice: the final model mirrors, and whether candidates have the same order then was not
+measured.
 """
 
 from __future__ import annotations
