@@ -24,7 +24,8 @@ from prepared_datasets import CASES, write_prepared  # noqa: E402
 from stock_architecture import plain_architecture  # noqa: E402
 from tiny_zoo import filled  # noqa: E402
 
-from nnunet_iac.cells.genotype import OPERATIONS, Genotype, edges_of  # noqa: E402
+from nnunet_iac.cells.cell_shape import edges_of  # noqa: E402
+from nnunet_iac.cells.genotype import OPERATIONS, Genotype  # noqa: E402
 from nnunet_iac.nnunet.plans import configuration_of  # noqa: E402
 from nnunet_iac.nnunet.weight_source import empty_host  # noqa: E402
 from nnunet_iac.search.trace import EpochRecord, append_record  # noqa: E402

@@ -38,6 +38,7 @@ from edgewise_cells import EdgewiseCells
 from torch import nn
 
 from nnunet_iac.cells.architecture import architecture_parameters, weight_parameters
+from nnunet_iac.cells.cell_shape import CellShape
 from nnunet_iac.cells.genotype import Genotype
 from nnunet_iac.cells.mixed import MixedCells
 from nnunet_iac.cells.network import CellUNet
@@ -146,7 +147,7 @@ def ours(case: Case, device: torch.device) -> tuple[CellUNet, Callable[[], None]
 def _searched(case: Case, device: torch.device) -> tuple[CellUNet, MixedCells, dict[str, Any]]:
     torch.manual_seed(0)
     network = network_of(case).to(device)
-    cells = MixedCells(network.stages, nodes=case.nodes).to(device)
+    cells = MixedCells(network.stages, CellShape(nodes=case.nodes)).to(device)
     if case.active < 1:
         mask = torch.rand(cells.architecture.mask.shape) < case.active
         mask[..., 4] = True

@@ -12,7 +12,8 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-from nnunet_iac.cells.genotype import CELL_INPUTS, OPERATIONS, edges_of
+from nnunet_iac.cells.cell_shape import CELL_INPUTS, edges_of
+from nnunet_iac.cells.genotype import OPERATIONS
 
 START = 1e-3
 """Standard deviation of the noise that logits start from (PC-DARTS)."""

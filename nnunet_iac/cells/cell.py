@@ -12,7 +12,8 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from nnunet_iac.cells.genotype import Cell, Genotype, Projection, SecondInput
+from nnunet_iac.cells.cell_shape import CellShape
+from nnunet_iac.cells.genotype import Cell, Genotype
 from nnunet_iac.cells.operations import Stage, channels_last, make_operation
 
 CHANNEL_MULTIPLE = 8
@@ -51,28 +52,14 @@ class SkipCell(nn.Module):
         stage: the host stage of this level.
         body: module that maps the list of two states, each ``(B, N, *spatial)`` with ``N`` node channels, to a list
             of node outputs of the same shape.
-        nodes: number of those outputs.
-        width: see :func:`node_channels`.
-        second_input: what the first state is made of: the ``decoder`` signal, or the ``encoder`` skip once more
-            (with weights of its own), as PC-DARTS' first cell reads its stem twice.
+        shape: of the cell; its ``nodes`` are the number of those outputs.
         affine: learned scale and shift in the normalisations.
-        projection: as above.
     """
 
-    def __init__(
-        self,
-        stage: Stage,
-        body: nn.Module,
-        *,
-        nodes: int,
-        width: float,
-        second_input: SecondInput,
-        affine: bool,
-        projection: Projection = "zero",
-    ) -> None:
+    def __init__(self, stage: Stage, body: nn.Module, shape: CellShape, *, affine: bool) -> None:
         super().__init__()
-        channels = node_channels(stage.channels, width)
-        self.second_input = second_input
+        channels = node_channels(stage.channels, shape.width)
+        self.second_input = shape.second_input
         self.inputs = nn.ModuleList(
             nn.Sequential(
                 stage.activate(), stage.pointwise(stage.channels, channels), stage.normalise(channels, affine=affine)
@@ -80,12 +67,12 @@ class SkipCell(nn.Module):
             for _ in range(2)
         )
         self.body = body
-        self.projection = stage.pointwise(nodes * channels, stage.channels)
+        self.projection = stage.pointwise(shape.nodes * channels, stage.channels)
         self.normalise: nn.Module = nn.Identity()
-        if projection == "normalised":
+        if shape.projection == "normalised":
             self.normalise = stage.normalise(stage.channels, affine=False)
         self.gain: nn.Parameter | None = None
-        if projection != "zero":
+        if shape.projection != "zero":
             self.gain = nn.Parameter(torch.zeros(stage.channels))
         self.close()
 
@@ -168,11 +155,8 @@ class DiscreteCells(nn.Module):
             else SkipCell(
                 stage,
                 DiscreteBody(genotype.cell(level), node_channels(stage.channels, genotype.width), stage),
-                nodes=genotype.nodes,
-                width=genotype.width,
-                second_input=genotype.second_input,
+                genotype,
                 affine=True,
-                projection=genotype.projection,
             )
             for level, stage in enumerate(stages)
         )

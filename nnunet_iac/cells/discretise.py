@@ -7,16 +7,8 @@ from typing import Any
 
 import torch
 
-from nnunet_iac.cells.genotype import (
-    CELL_INPUTS,
-    EDGES_PER_NODE,
-    OPERATIONS,
-    Cell,
-    Edge,
-    Genotype,
-    Projection,
-    SecondInput,
-)
+from nnunet_iac.cells.cell_shape import CELL_INPUTS, CellShape
+from nnunet_iac.cells.genotype import EDGES_PER_NODE, OPERATIONS, Cell, Edge, Genotype
 
 NONE, SKIP = OPERATIONS.index("none"), OPERATIONS.index("skip_connect")
 
@@ -24,12 +16,8 @@ NONE, SKIP = OPERATIONS.index("none"), OPERATIONS.index("skip_connect")
 def discretise(
     probabilities: torch.Tensor,
     edge_weights: torch.Tensor,
+    shape: CellShape,
     *,
-    nodes: int,
-    width: float,
-    second_input: SecondInput,
-    first_level: int = 0,
-    projection: Projection = "zero",
     max_skips: int | None = None,
     origin: Mapping[str, Any] | None = None,
 ) -> Genotype:
@@ -42,23 +30,19 @@ def discretise(
     Args:
         probabilities: ``(G, E, O)``, 0 where pruned.
         edge_weights: ``(G, E)``.
-        nodes: nodes of a cell.
-        width: recorded in the genotype.
-        second_input: recorded in the genotype.
-        first_level: recorded in the genotype.
-        projection: recorded in the genotype.
+        shape: of the cells that were searched.
         max_skips: largest number of ``skip_connect`` in a cell. As in P-DARTS, the weakest skip of a cell that has
             more loses its weight and the cell is derived again; one that nothing could replace stays.
         origin: recorded in the genotype.
 
     Example:
         >>> p = torch.zeros(1, 2, 8); p[0, 0, 4] = p[0, 1, 3] = 1.0
-        >>> discretise(p, torch.full((1, 2), 0.5), nodes=1, width=0.5, second_input="decoder").cells
+        >>> discretise(p, torch.full((1, 2), 0.5), CellShape(nodes=1)).cells
         (((('sep_conv_3x3', 0), ('skip_connect', 1)),),)
     """
     weights = (probabilities * edge_weights.unsqueeze(-1)).detach().double().cpu()
-    cells = tuple(_cell(_with_few_skips(group, nodes, max_skips), nodes) for group in weights)
-    return Genotype("searched", nodes, second_input, width, cells, dict(origin or {}), first_level, projection)
+    cells = tuple(_cell(_with_few_skips(group, shape.nodes, max_skips), shape.nodes) for group in weights)
+    return Genotype.of(shape, "searched", cells, dict(origin or {}))
 
 
 def top_edges(weights: torch.Tensor, nodes: int) -> list[list[int]]:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal, get_args
+
+from nnunet_iac.cells.cell_shape import CELL_INPUTS, CellShape, is_integer, shape_problems
 
 SCHEMA = 1
 """Version of the JSON form; a reader refuses versions it does not know."""
@@ -26,70 +28,26 @@ OPERATIONS = (
 )
 """The eight candidate operations of PC-DARTS, in its order (the order is part of every saved search)."""
 
-CELL_INPUTS = 2
-"""Inputs of a cell: 0 is the second input (decoder signal or the skip again), 1 is the encoder skip."""
-
 EDGES_PER_NODE = 2
 """Edges that a discrete cell keeps for each node (DARTS)."""
 
 Kind = Literal["searched", "random", "identity"]
-SecondInput = Literal["decoder", "encoder"]
-Projection = Literal["zero", "gain", "normalised"]
 Edge = tuple[str, int]
 """``(operation, input)``: inputs 0 and 1 are the cell's, input ``j >= 2`` is node ``j - 2``."""
 Cell = tuple[tuple[Edge, ...], ...]
 """One cell: for each node, its edges."""
 
 
-def edges_of(nodes: int) -> tuple[tuple[int, int], ...]:
-    """Return all candidate edges ``(node, input)`` of a cell, node by node.
-
-    Node ``i`` may read the two inputs and all earlier nodes, so a cell has ``sum_i (i + 2)`` edges.
-
-    Example:
-        >>> len(edges_of(4)), edges_of(2)
-        (14, ((0, 0), (0, 1), (1, 0), (1, 1), (1, 2)))
-    """
-    return tuple((node, j) for node in range(nodes) for j in range(node + CELL_INPUTS))
-
-
-def check_first_level(first_level: int, levels: int) -> None:
-    """Check that a network with this many skip connections has one left for a cell.
-
-    Raises:
-        ValueError: if it has none.
-
-    Example:
-        >>> check_first_level(1, 2)
-        >>> check_first_level(2, 2)
-        Traceback (most recent call last):
-            ...
-        ValueError: first_level: expected at most 1, since the plan has 2 skip connections, got 2; set cell.first_level
-    """
-    if first_level >= levels:
-        raise ValueError(
-            f"first_level: expected at most {levels - 1}, since the plan has {levels} skip connections, got "
-            f"{first_level}; set cell.first_level"
-        )
-
-
 @dataclass(frozen=True)
-class Genotype:
-    """What the cells of a network are.
+class Genotype(CellShape):
+    """What the cells of a network are: a shape whose operations are chosen.
 
     Attributes:
         kind: where it comes from: ``searched``, or one of the controls ``random`` and ``identity``.
-        nodes: intermediate nodes of a cell.
-        second_input: ``decoder`` (the decoder's up-sampled signal of the level) or ``encoder`` (the skip itself).
-        width: channels of a node as a fraction of the level's channels (see
-            :func:`nnunet_iac.cells.cell.node_channels`).
         cells: no cell (identity), one cell shared by all levels, or one for each level, highest resolution first.
         origin: free provenance (seed, status, epochs of the search); never read by the network.
-        first_level: highest resolution with a cell, 0 the full one; skips above it stay the host's. Most of a cell's
-            time goes to the full resolution (``scripts/bench_overhead.py``). Our choice; the papers have all levels.
-        projection: how a fresh cell's projection adds nothing: its weights are ``zero``; or they are random and a
-            learned ``gain`` of each channel is zero; or the same after a parameter-free normalisation
-            (``normalised``). See :class:`nnunet_iac.cells.cell.SkipCell`.
+
+    Those of a shape stand in :class:`nnunet_iac.cells.cell_shape.CellShape`.
 
     Raises:
         ValueError: if a field is out of range; all faults are named together.
@@ -100,19 +58,23 @@ class Genotype:
         True
     """
 
-    kind: Kind
-    nodes: int = 4
-    second_input: SecondInput = "decoder"
-    width: float = 0.5
-    cells: tuple[Cell, ...] = ()
-    origin: Mapping[str, Any] = field(default_factory=dict, compare=False)
-    first_level: int = 0
-    projection: Projection = "zero"
+    kind: Kind = field(kw_only=True)
+    cells: tuple[Cell, ...] = field(kw_only=True, default=())
+    origin: Mapping[str, Any] = field(kw_only=True, default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
-        problems = [*_field_problems(self), *(p for i, c in enumerate(self.cells) for p in _cell_problems(self, i, c))]
-        if problems:
+        if problems := _problems(self):
             raise ValueError("genotype: " + "; ".join(problems))
+
+    @classmethod
+    def of(cls, shape: CellShape, kind: Kind, cells: tuple[Cell, ...], origin: Mapping[str, Any]) -> Genotype:
+        """Return the genotype of these cells, which have that shape.
+
+        Raises:
+            ValueError: if they have not.
+        """
+        of_shape = {one.name: getattr(shape, one.name) for one in fields(CellShape)}
+        return cls(**of_shape, kind=kind, cells=cells, origin=origin)
 
     @property
     def is_identity(self) -> bool:
@@ -135,8 +97,7 @@ class Genotype:
         Raises:
             ValueError: if none is left for a cell, or it holds one cell for each level and their number differs.
         """
-        check_first_level(self.first_level, levels)
-        with_cells = levels - self.first_level
+        with_cells = self.levels_with_cells(levels)
         if len(self.cells) not in (0, 1, with_cells):
             raise ValueError(
                 f"genotype.cells: expected 0 (identity), 1 (shared) or {with_cells} cells, one for each skip "
@@ -149,13 +110,8 @@ class Genotype:
         return {
             "schema": SCHEMA,
             "kind": self.kind,
-            "nodes": self.nodes,
-            "second_input": self.second_input,
-            "width": self.width,
+            **super().to_dict(),
             "cells": [[[list(edge) for edge in node] for node in cell] for cell in self.cells],
-            # Left out at their defaults, so that what earlier versions wrote and read stays as it is.
-            **({"first_level": self.first_level} if self.first_level else {}),
-            **({"projection": self.projection} if self.projection != "zero" else {}),
             "origin": dict(self.origin),
         }
 
@@ -203,26 +159,22 @@ class Genotype:
         return cls(kind="identity")
 
     @classmethod
-    def random(
-        cls,
-        *,
-        seed: int,
-        nodes: int = 4,
-        second_input: SecondInput = "decoder",
-        width: float = 0.5,
-        count: int = 1,
-        first_level: int = 0,
-        projection: Projection = "zero",
-    ) -> Genotype:
+    def random(cls, *, seed: int, shape: CellShape | None = None, count: int = 1) -> Genotype:
         """Draw a control uniformly: two distinct inputs for each node and any operation but ``none``.
+
+        Args:
+            seed: of the draw.
+            shape: of the cells; None is the default one.
+            count: number of cells, 1 for one that all levels share.
 
         Example:
             >>> Genotype.random(seed=1) == Genotype.random(seed=1)
             True
         """
+        shape = shape or CellShape()
         generator = random.Random(seed)
-        cells = tuple(_random_cell(generator, nodes) for _ in range(count))
-        return cls("random", nodes, second_input, width, cells, {"seed": seed}, first_level, projection)
+        cells = tuple(_random_cell(generator, shape.nodes) for _ in range(count))
+        return cls.of(shape, "random", cells, {"seed": seed})
 
 
 def _random_cell(generator: random.Random, nodes: int) -> Cell:
@@ -233,25 +185,14 @@ def _random_cell(generator: random.Random, nodes: int) -> Cell:
     return tuple(node(i) for i in range(nodes))
 
 
-def _is_integer(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _field_problems(genotype: Genotype) -> list[str]:
-    problems = []
+def _problems(genotype: Genotype) -> list[str]:
+    problems = shape_problems(genotype)
     if genotype.kind not in get_args(Kind):
-        problems.append(f"kind: expected one of {get_args(Kind)}, got {genotype.kind!r}")
-    if not _is_integer(genotype.nodes) or not 1 <= genotype.nodes <= 16:
-        problems.append(f"nodes: expected an integer from 1 to 16, got {genotype.nodes!r}")
-    if genotype.second_input not in get_args(SecondInput):
-        problems.append(f"second_input: expected one of {get_args(SecondInput)}, got {genotype.second_input!r}")
-    if isinstance(genotype.width, bool) or not isinstance(genotype.width, (int, float)) or not 0 < genotype.width <= 1:
-        problems.append(f"width: expected a number in (0, 1], got {genotype.width!r}")
-    if not _is_integer(genotype.first_level) or not 0 <= genotype.first_level <= 16:
-        problems.append(f"first_level: expected an integer from 0 to 16, got {genotype.first_level!r}")
-    if genotype.projection not in get_args(Projection):
-        problems.append(f"projection: expected one of {get_args(Projection)}, got {genotype.projection!r}")
-    return problems + (_identity_problems(genotype) if genotype.kind == "identity" else _no_cell_problem(genotype))
+        problems.insert(0, f"kind: expected one of {get_args(Kind)}, got {genotype.kind!r}")
+    problems += _identity_problems(genotype) if genotype.kind == "identity" else _no_cell_problem(genotype)
+    for index, cell in enumerate(genotype.cells):
+        problems += _cell_problems(genotype, index, cell)
+    return problems
 
 
 def _identity_problems(genotype: Genotype) -> list[str]:
@@ -280,7 +221,7 @@ def _cell_problems(genotype: Genotype, index: int, cell: Cell) -> list[str]:
         for operation, source in edges:
             if operation not in OPERATIONS[1:]:
                 problems.append(f"cells[{index}][{node}]: expected one of {OPERATIONS[1:]}, got {operation!r}")
-            if not _is_integer(source) or not 0 <= source < node + CELL_INPUTS:
+            if not is_integer(source) or not 0 <= source < node + CELL_INPUTS:
                 problems.append(
                     f"cells[{index}][{node}]: expected an input from 0 to {node + CELL_INPUTS - 1}, got {source!r}"
                 )

@@ -14,7 +14,8 @@ import torch
 from torch import nn
 
 from nnunet_iac.cells.cell import DiscreteCells
-from nnunet_iac.cells.genotype import OPERATIONS, edges_of
+from nnunet_iac.cells.cell_shape import edges_of
+from nnunet_iac.cells.genotype import OPERATIONS
 from nnunet_iac.cells.mixed import MixedCells
 from nnunet_iac.cells.operations import DepthwiseBlock
 
@@ -32,12 +33,12 @@ def inherit(cells: DiscreteCells, searched: MixedCells) -> None:
     """
     genotype = cells.genotype
     expected = (len(cells.levels), genotype.first_level, genotype.nodes)
-    if (got := (len(searched.levels), searched.first_level, searched.nodes)) != expected:
+    if (got := (len(searched.levels), searched.shape.first_level, searched.shape.nodes)) != expected:
         raise ValueError(
             f"searched: expected {expected[0]} levels, cells from level {expected[1]} on and {expected[2]} nodes, got "
             f"{got[0]}, {got[1]} and {got[2]}; inherit from the search that found this genotype"
         )
-    edges = {edge: index for index, edge in enumerate(edges_of(searched.nodes))}
+    edges = {edge: index for index, edge in enumerate(edges_of(searched.shape.nodes))}
     pairs: Any = list(zip(cells.levels, searched.levels, strict=True))
     for level, (found, mixed) in list(enumerate(pairs))[genotype.first_level :]:
         for new, old in zip(found.inputs, mixed.inputs, strict=True):

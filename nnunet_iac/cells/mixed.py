@@ -15,8 +15,9 @@ from torch import nn
 
 from nnunet_iac.cells.architecture import ArchitectureParameters
 from nnunet_iac.cells.cell import CHANNEL_MULTIPLE, HostSkip, SkipCell, node_channels
+from nnunet_iac.cells.cell_shape import CELL_INPUTS, CellShape, edges_of
 from nnunet_iac.cells.discretise import SKIP
-from nnunet_iac.cells.genotype import CELL_INPUTS, OPERATIONS, Projection, SecondInput, check_first_level, edges_of
+from nnunet_iac.cells.genotype import OPERATIONS
 from nnunet_iac.cells.operations import Stage
 from nnunet_iac.cells.outgoing import EdgeOperations, mix_outgoing
 
@@ -120,13 +121,9 @@ class MixedCells(nn.Module):
 
     Args:
         stages: host stages of the levels, full resolution first.
-        nodes: nodes of a cell.
+        shape: of the cells; None is the default one.
         partial: ``K``, one of 1, 2, 4, 8.
-        width: see :func:`nnunet_iac.cells.cell.node_channels`.
-        second_input: see :class:`nnunet_iac.cells.cell.SkipCell`.
         shared: one set of architecture parameters for all levels, or one for each.
-        first_level: highest resolution with a cell; see :class:`nnunet_iac.cells.genotype.Genotype`.
-        projection: see :class:`nnunet_iac.cells.cell.SkipCell`.
         generator: random numbers for the initial logits.
 
     Attributes:
@@ -139,51 +136,40 @@ class MixedCells(nn.Module):
     def __init__(
         self,
         stages: Sequence[Stage],
+        shape: CellShape | None = None,
         *,
-        nodes: int = 4,
         partial: int = 4,
-        width: float = 0.5,
-        second_input: SecondInput = "decoder",
         shared: bool = True,
-        first_level: int = 0,
-        projection: Projection = "zero",
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        check_first_level(first_level, len(stages))
+        self.shape = shape = shape or CellShape()
+        with_cells = shape.levels_with_cells(len(stages))
         if partial < 1 or CHANNEL_MULTIPLE % partial:
             raise ValueError(f"partial: expected 1, 2, 4 or 8 partial channels, got {partial}")
         self.shared = shared
-        self.nodes = nodes
-        self.width = width
-        self.second_input: SecondInput = second_input
-        self.first_level = first_level
-        self.projection: Projection = projection
         self.auxiliary_skip = 0.0
         self.architecture = ArchitectureParameters(
-            groups=1 if shared else len(stages) - first_level, nodes=nodes, generator=generator
+            groups=1 if shared else with_cells, nodes=shape.nodes, generator=generator
         )
         self.levels = nn.ModuleList(
             HostSkip()
-            if level < first_level
+            if level < shape.first_level
             else SkipCell(
                 stage,
-                MixedBody(nodes, node_channels(stage.channels, width), partial, stage),
-                nodes=nodes,
-                width=width,
-                second_input=second_input,
+                MixedBody(shape.nodes, node_channels(stage.channels, shape.width), partial, stage),
+                shape,
                 affine=False,
-                projection=projection,
             )
             for level, stage in enumerate(stages)
         )
 
     def forward(self, level: int, skip: torch.Tensor, decoder_signal: torch.Tensor) -> torch.Tensor:
         """Return the new skip of one level; all tensors ``(B, C, *spatial)``."""
-        if level < self.first_level:
+        if level < self.shape.first_level:
             return skip
-        group = 0 if self.shared else level - self.first_level
-        active = [self.architecture.active(group, e) for e in range(len(edges_of(self.nodes)))]
+        group = 0 if self.shared else level - self.shape.first_level
+        active = [self.architecture.active(group, e) for e in range(len(edges_of(self.shape.nodes)))]
         probabilities = self.architecture.probabilities()[group]
         if self.auxiliary_skip:
             active = [tuple({*edge, SKIP}) for edge in active]

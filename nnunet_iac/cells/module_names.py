@@ -10,7 +10,8 @@ from torch import nn
 
 from nnunet_iac.cells.architecture import ArchitectureParameters
 from nnunet_iac.cells.cell import DiscreteBody, DiscreteCells, SkipCell
-from nnunet_iac.cells.genotype import OPERATIONS, edges_of
+from nnunet_iac.cells.cell_shape import edges_of
+from nnunet_iac.cells.genotype import OPERATIONS
 from nnunet_iac.cells.mixed import MixedBody, MixedCells
 from nnunet_iac.cells.outgoing import EdgeOperations
 
@@ -31,8 +32,9 @@ def in_words(network: nn.Module, name: str) -> str:
     Example:
         >>> in_words(nn.Sequential(nn.Linear(1, 1)), "0.weight")
         '0.weight'
+        >>> from nnunet_iac.cells.cell_shape import CellShape
         >>> from nnunet_iac.cells.operations import Stage
-        >>> cells = MixedCells([Stage(8, (3, 3))], nodes=2)
+        >>> cells = MixedCells([Stage(8, (3, 3))], CellShape(nodes=2))
         >>> in_words(cells, "levels.0.body.edges.2.operations.4.0.depthwise")
         'cell of level 0, edge 0 -> node 1, sep_conv_3x3 (levels.0.body.edges.2.operations.4.0.depthwise)'
     """

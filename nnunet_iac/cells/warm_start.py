@@ -63,7 +63,7 @@ def start_architecture(cells: MixedCells, source: Mapping[str, torch.Tensor], te
         )
     if not bool(torch.isfinite(alpha).all() and torch.isfinite(beta).all()):
         raise ValueError("source: expected finite logits, got NaN or Inf; take another source")
-    ahead = cells.first_level - _first_level(source)
+    ahead = cells.shape.first_level - _first_level(source)
     for logits, found in ((own.alpha, revived(alpha, mask)), (own.beta, beta)):
         matched = match_levels(found, len(logits), shared=cells.shared, ahead=ahead)
         logits.copy_(softened(matched.to(logits), logits, temperature))
@@ -149,7 +149,7 @@ def transfer_cells(
         if found is None or reason:
             records.append(_skipped(name, found, value, reason))
         else:
-            records.append(_fit(name, found, value, cells.nodes))
+            records.append(_fit(name, found, value, cells.shape.nodes))
     statistics = {name for name, _ in cells.named_buffers()}
     for name, found in source.items():
         if name not in own and not name.startswith(ARCHITECTURE):

@@ -13,7 +13,7 @@ import torch
 
 from nnunet_iac.atomic import write_bytes, write_json
 from nnunet_iac.cells.cell import DiscreteCells
-from nnunet_iac.cells.genotype import Genotype, check_first_level
+from nnunet_iac.cells.genotype import Genotype
 from nnunet_iac.cells.inheritance import inherit
 from nnunet_iac.cells.mixed import MixedCells
 from nnunet_iac.cells.network import CellUNet
@@ -197,17 +197,9 @@ def control_genotype(kind: Literal["random", "identity", "none"], settings: Sett
     """Return the genotype of a control: random cells of the settings' shape, or none."""
     if kind != "random":
         return Genotype.identity()
-    cell = settings.cell
-    check_first_level(cell.first_level, levels)
-    return Genotype.random(
-        seed=settings.search.seed,
-        nodes=cell.nodes,
-        second_input=cell.second_input,
-        width=cell.width,
-        count=1 if cell.shared else levels - cell.first_level,
-        first_level=cell.first_level,
-        projection=cell.projection,
-    )
+    with_cells = settings.cell.shape.levels_with_cells(levels)
+    count = 1 if settings.cell.shared else with_cells
+    return Genotype.random(seed=settings.search.seed, shape=settings.cell.shape, count=count)
 
 
 def seeded_cells(network: CellUNet, genotype: Genotype, seed: int) -> DiscreteCells:
@@ -253,13 +245,9 @@ def mixed_cells(network: CellUNet, settings: Settings, device: torch.device) -> 
         torch.manual_seed(settings.search.seed)
         cells = MixedCells(
             network.stages,
-            nodes=settings.cell.nodes,
+            settings.cell.shape,
             partial=settings.search.partial_channels,
-            width=settings.cell.width,
-            second_input=settings.cell.second_input,
             shared=settings.cell.shared,
-            first_level=settings.cell.first_level,
-            projection=settings.cell.projection,
             generator=generator,
         )
         cells.apply(network.initialize)

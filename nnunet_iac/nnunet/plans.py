@@ -15,7 +15,7 @@ from nnunetv2.utilities.dataset_name_id_conversion import maybe_convert_to_datas
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunet_iac.atomic import write_text
-from nnunet_iac.cells.genotype import Genotype, check_first_level
+from nnunet_iac.cells.genotype import Genotype
 from nnunet_iac.cells.network import host_class
 from nnunet_iac.json_files import read_json
 from nnunet_iac.nnunet.plans_check import configuration_problems
@@ -190,7 +190,7 @@ def settings_of(plans: Plans, configuration: str) -> Settings:
     """
     found = configuration_of(plans, configuration)
     settings = Settings.from_block(found.get("iac", {}))
-    check_first_level(settings.cell.first_level, int(found["architecture"]["arch_kwargs"]["n_stages"]) - 1)
+    settings.cell.shape.levels_with_cells(int(found["architecture"]["arch_kwargs"]["n_stages"]) - 1)
     return settings
 
 

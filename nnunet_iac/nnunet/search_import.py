@@ -240,11 +240,7 @@ def _genotype(state: Mapping[str, Any], cells: MixedCells) -> Genotype:
     return discretise(
         cells.architecture.probabilities(),
         cells.architecture.edge_weights(),
-        nodes=cells.nodes,
-        width=cells.width,
-        second_input=cells.second_input,
-        first_level=cells.first_level,
-        projection=cells.projection,
+        cells.shape,
         max_skips=identity["max_skips"],
         origin={
             "seed": identity["seed"],

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
+from nnunet_iac.cells.cell_shape import CellShape
 from nnunet_iac.json_files import parse_json
 from nnunet_iac.search.smoothing import SMALLEST
 
@@ -106,7 +107,7 @@ class SearchSettings:
 
 @dataclass(frozen=True)
 class CellSettings:
-    """The shape of a cell; see :class:`nnunet_iac.cells.genotype.Genotype`."""
+    """The cells; see :class:`nnunet_iac.cells.cell_shape.CellShape`."""
 
     nodes: int = _setting(4, _integer(1, 16), "intermediate nodes")
     shared: bool = _setting(True, _one_of(True, False), "one graph for all levels, or one for each")
@@ -118,6 +119,11 @@ class CellSettings:
         _one_of("zero", "gain", "normalised"),
         "what is zero at first: its weights; a gain after it; a gain after it and a normalisation",
     )
+
+    @property
+    def shape(self) -> CellShape:
+        """The record that the cells are made from."""
+        return CellShape(self.nodes, self.second_input, self.width, self.first_level, self.projection)
 
 
 @dataclass(frozen=True)

@@ -166,8 +166,8 @@ class TransferTrainer(IACTrainer):
             report = transfer_cells(
                 cells,
                 source,
-                same_second_input=old.get("second_input") == cells.second_input,
-                same_projection=old.get("projection", "zero") == cells.projection,
+                same_second_input=old.get("second_input") == cells.shape.second_input,
+                same_projection=old.get("projection", "zero") == cells.shape.projection,
             )
             self._tell("cells", report, CELLS_REPORT, entry)
         return variation

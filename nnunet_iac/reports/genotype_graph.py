@@ -9,7 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from matplotlib.path import Path as Outline
 
-from nnunet_iac.cells.genotype import CELL_INPUTS, Genotype
+from nnunet_iac.cells.cell_shape import CELL_INPUTS
+from nnunet_iac.cells.genotype import Genotype
 from nnunet_iac.reports.arrow_routing import Box, Curve, Point
 from nnunet_iac.reports.canvas import INK, MUTED
 from nnunet_iac.reports.graph_layout import layout_graph

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from nnunet_iac.cells.genotype import CELL_INPUTS, OPERATIONS
+from nnunet_iac.cells.cell_shape import CELL_INPUTS
+from nnunet_iac.cells.genotype import OPERATIONS
 
 TIMES = "\N{MULTIPLICATION SIGN}"
 """Between the sides of a kernel, and between a count and what is counted."""

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nnunet_iac.cells.genotype import OPERATIONS, edges_of
+from nnunet_iac.cells.cell_shape import edges_of
+from nnunet_iac.cells.genotype import OPERATIONS
 from nnunet_iac.json_files import parse_json
 from nnunet_iac.reports.documents import check_keys, check_schema
 

@@ -125,7 +125,7 @@ def _decide(run: Run, plan: SearchPlan) -> None:
     architecture = run.cells.architecture
     # The first rank's, so that no rounding error makes ranks decide differently.
     probabilities = ranks.same(architecture.probabilities().detach())
-    topology = _topology(probabilities, ranks.same(architecture.edge_weights().detach()), run.cells.nodes)
+    topology = _topology(probabilities, ranks.same(architecture.edge_weights().detach()), run.cells.shape.nodes)
     variation = ranks.gather(run.variation)[0]  # on the CPU, where not every backend broadcasts
     run.stability, run.decision = update(
         plan.rule,

@@ -32,8 +32,9 @@ from typing import Any, NamedTuple
 import torch
 from scipy.special import stdtr
 
+from nnunet_iac.cells.cell_shape import edges_of
 from nnunet_iac.cells.discretise import NONE
-from nnunet_iac.cells.genotype import EDGES_PER_NODE, edges_of
+from nnunet_iac.cells.genotype import EDGES_PER_NODE
 from nnunet_iac.multiple_testing import holm
 
 LEVEL = 0.05

@@ -61,7 +61,7 @@ def measure_removals(
         cells.auxiliary_skip = auxiliary_skip
         network.train(training)
     seconds = time.perf_counter() - started
-    return judge(losses, parts, tuple(cells.architecture.mask.shape), cells.nodes, seconds=seconds)
+    return judge(losses, parts, tuple(cells.architecture.mask.shape), cells.shape.nodes, seconds=seconds)
 
 
 def parts_to_remove(mask: torch.Tensor, decided: torch.Tensor) -> list[Part]:

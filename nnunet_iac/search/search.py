@@ -247,11 +247,7 @@ def _result(run: Run, plan: SearchPlan, removal: Removal | None) -> SearchResult
     genotype = discretise(
         selected.operations,
         selected.edges,
-        nodes=run.cells.nodes,
-        width=run.cells.width,
-        second_input=run.cells.second_input,
-        first_level=run.cells.first_level,
-        projection=run.cells.projection,
+        run.cells.shape,
         max_skips=plan.max_skips,
         origin={
             "seed": plan.seed,

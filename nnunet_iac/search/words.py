@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from nnunet_iac.cells.genotype import OPERATIONS, edges_of
+from nnunet_iac.cells.cell_shape import edges_of
+from nnunet_iac.cells.genotype import OPERATIONS
 from nnunet_iac.search.drawing import Drawing
 from nnunet_iac.search.plan import SearchPlan, Selection
 from nnunet_iac.search.removal import Removal
@@ -27,7 +28,7 @@ def epoch_lines(run: Run, record: EpochRecord, epochs: int) -> list[str]:
     dice = "" if record.dice is None else f", Dice {record.dice:.4f}"
     lines = [f"search: epoch {run.epoch} of {epochs}, {summary(run)}{dice}"]
     for group, edge, operation in run.decision.pruned:
-        node, source = edges_of(run.cells.nodes)[edge]
+        node, source = edges_of(run.cells.shape.nodes)[edge]
         lines.append(f"search: pruned {OPERATIONS[operation]} from edge {source} -> node {node} of cell {group}")
     return lines
 

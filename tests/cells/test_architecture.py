@@ -8,7 +8,8 @@ import torch
 from tiny_hosts import BACKBONES, host_arguments
 
 from nnunet_iac.cells.architecture import ArchitectureParameters, architecture_parameters, weight_parameters
-from nnunet_iac.cells.genotype import Genotype, edges_of
+from nnunet_iac.cells.cell_shape import edges_of
+from nnunet_iac.cells.genotype import Genotype
 from nnunet_iac.cells.mixed import MixedCells
 from nnunet_iac.cells.network import CellUNet
 

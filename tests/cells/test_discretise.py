@@ -5,17 +5,16 @@ import torch
 from textbook_genotype import parse
 
 from nnunet_iac.cells.architecture import ArchitectureParameters
+from nnunet_iac.cells.cell_shape import CellShape, edges_of
 from nnunet_iac.cells.discretise import discretise, top_edges
-from nnunet_iac.cells.genotype import OPERATIONS, edges_of
+from nnunet_iac.cells.genotype import OPERATIONS
 
 
 def genotype_of(architecture: ArchitectureParameters):
     return discretise(
         architecture.probabilities(),
         architecture.edge_weights(),
-        nodes=architecture.nodes,
-        width=0.5,
-        second_input="decoder",
+        CellShape(nodes=architecture.nodes),
     )
 
 
@@ -51,7 +50,7 @@ def test_none_is_never_chosen_but_its_mass_counts():
     probabilities[0, :, 0] = torch.tensor([0.99, 0.99, 0.99, 0.2, 0.2])
     probabilities[0, :, 7] = 1 - probabilities[0, :, 0]
     genotype = discretise(
-        probabilities, torch.tensor([[0.5, 0.5, 0.4, 0.3, 0.3]]), nodes=2, width=0.5, second_input="encoder"
+        probabilities, torch.tensor([[0.5, 0.5, 0.4, 0.3, 0.3]]), CellShape(nodes=2, second_input="encoder")
     )
     assert genotype.cells[0] == (
         (("dil_conv_5x5", 0), ("dil_conv_5x5", 1)),
@@ -61,26 +60,21 @@ def test_none_is_never_chosen_but_its_mass_counts():
 
 def test_ties_go_to_the_earlier_edge_and_operation():
     edges = len(edges_of(3))
-    genotype = discretise(
-        torch.full((1, edges, 8), 0.125), torch.ones(1, edges), nodes=3, width=0.5, second_input="decoder"
-    )
+    genotype = discretise(torch.full((1, edges, 8), 0.125), torch.ones(1, edges), CellShape(nodes=3))
     assert genotype.cells[0] == (((OPERATIONS[1], 0), (OPERATIONS[1], 1)),) * 3
 
 
 def test_the_record_says_where_it_comes_from():
     made = drawn(0, 2)
-    genotype = discretise(
-        made.probabilities(), made.edge_weights(), nodes=2, width=0.25, second_input="encoder", origin={"seed": 5}
-    )
+    shape = CellShape(nodes=2, width=0.25, second_input="encoder")
+    genotype = discretise(made.probabilities(), made.edge_weights(), shape, origin={"seed": 5})
     assert (genotype.kind, genotype.nodes, genotype.width, genotype.second_input) == ("searched", 2, 0.25, "encoder")
     assert genotype.origin == {"seed": 5} and len(genotype.cells) == 2
 
 
 class TestTheCapOnSkips:
     def skips(self, probabilities: torch.Tensor, most: int | None) -> int:
-        genotype = discretise(
-            probabilities, torch.full((1, 14), 0.25), nodes=4, width=0.5, second_input="decoder", max_skips=most
-        )
+        genotype = discretise(probabilities, torch.full((1, 14), 0.25), CellShape(nodes=4), max_skips=most)
         return str(genotype.cells).count("skip_connect")
 
     def test_the_weakest_give_way_until_the_cap_is_met(self):

@@ -11,6 +11,7 @@ from tiny_hosts import BACKBONES, host_arguments, image
 from torch import nn
 
 from nnunet_iac.cells.cell import DiscreteCells, HostSkip, SkipCell
+from nnunet_iac.cells.cell_shape import CellShape
 from nnunet_iac.cells.genotype import Genotype
 from nnunet_iac.cells.inheritance import inherit
 from nnunet_iac.cells.mixed import MixedCells
@@ -30,8 +31,9 @@ def network(genotype: Genotype) -> CellUNet:
     return built
 
 
-def mixed(**options) -> MixedCells:
-    cells = MixedCells(STAGES, nodes=2, generator=torch.Generator().manual_seed(options.pop("seed", 0)), **options)
+def mixed(seed: int = 0, shared: bool = True, **shape) -> MixedCells:
+    generator = torch.Generator().manual_seed(seed)
+    cells = MixedCells(STAGES, CellShape(**{"nodes": 2, **shape}), shared=shared, generator=generator)
     for level in cells.levels:
         if isinstance(level, SkipCell):
             nn.init.normal_(level.projection.weight, generator=torch.Generator().manual_seed(1))
@@ -39,7 +41,7 @@ def mixed(**options) -> MixedCells:
 
 
 def test_it_survives_json_and_at_full_resolution_the_record_is_as_ever():
-    deeper = Genotype.random(seed=1, first_level=1)
+    deeper = Genotype.random(seed=1, shape=CellShape(first_level=1))
     assert deeper.to_dict()["first_level"] == 1 and deeper != Genotype.random(seed=1)
     assert Genotype.from_dict(json.loads(json.dumps(deeper.to_dict()))) == deeper
     assert "first_level" not in Genotype.random(seed=1).to_dict()
@@ -53,17 +55,17 @@ def test_a_level_that_is_none_is_refused(wrong):
 
 def test_a_network_without_a_level_for_a_cell_is_refused():
     for build in (
-        lambda: DiscreteCells(Genotype.random(seed=0, first_level=3), STAGES),
-        lambda: MixedCells(STAGES, first_level=3),
+        lambda: DiscreteCells(Genotype.random(seed=0, shape=CellShape(first_level=3)), STAGES),
+        lambda: MixedCells(STAGES, CellShape(first_level=3)),
     ):
         with pytest.raises(ValueError, match=r"at most 2, since the plan has 3 .* got 3; set cell.first_level"):
             build()
     with pytest.raises(ValueError, match="first_level: expected 0 for kind 'identity'"):
-        Genotype("identity", first_level=1)
+        Genotype(kind="identity", first_level=1)
 
 
 def test_own_cells_are_counted_from_it():
-    genotype = Genotype.random(seed=0, count=2, first_level=1)
+    genotype = Genotype.random(seed=0, count=2, shape=CellShape(first_level=1))
     genotype.check_levels(3)
     assert [genotype.cell(1), genotype.cell(2)] == list(genotype.cells)
     with pytest.raises(IndexError, match="level: expected at least 1, the first with a cell, got 0"):
@@ -73,7 +75,9 @@ def test_own_cells_are_counted_from_it():
 
 
 def test_skips_above_it_are_the_hosts_and_those_below_have_the_cells_they_would_have():
-    everywhere, deeper = (DiscreteCells(Genotype.random(seed=0, first_level=first), STAGES) for first in (0, 1))
+    everywhere, deeper = (
+        DiscreteCells(Genotype.random(seed=0, shape=CellShape(first_level=first)), STAGES) for first in (0, 1)
+    )
     deeper.load_state_dict({k: v for k, v in everywhere.state_dict().items() if not k.startswith("levels.0.")})
     for cells in (everywhere, deeper):
         for level in cells.levels:
@@ -87,7 +91,7 @@ def test_skips_above_it_are_the_hosts_and_those_below_have_the_cells_they_would_
 
 
 def test_a_network_has_no_weights_of_cells_above_it_and_the_hosts_logits():
-    genotype = Genotype.random(seed=0, first_level=2)
+    genotype = Genotype.random(seed=0, shape=CellShape(first_level=2))
     found, host = network(genotype), network(Genotype.identity())
     names = {name.split(".")[2] for name in found.state_dict() if name.startswith("cells.levels.")}
     assert names == {"2"}
@@ -121,12 +125,12 @@ def test_every_level_reads_its_own_group():
 
 def test_found_cells_inherit_from_a_search_of_the_same_levels_alone():
     searched = mixed(first_level=1)
-    found = DiscreteCells(Genotype.random(seed=0, nodes=2, first_level=1), STAGES)
+    found = DiscreteCells(Genotype.random(seed=0, shape=CellShape(nodes=2, first_level=1)), STAGES)
     inherit(found, searched)
     for level in (1, 2):
         assert torch.equal(found.levels[level].inputs[0][1].weight, searched.levels[level].inputs[0][1].weight)
     with pytest.raises(ValueError, match=r"cells from level 0 on and 2 nodes, got 3, 1 and 2"):
-        inherit(DiscreteCells(Genotype.random(seed=0, nodes=2), STAGES), searched)
+        inherit(DiscreteCells(Genotype.random(seed=0, shape=CellShape(nodes=2)), STAGES), searched)
 
 
 def test_a_warm_start_meets_levels_by_resolution():

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from nnunet_iac.cells.genotype import OPERATIONS, Genotype, edges_of
+from nnunet_iac.cells.cell_shape import CellShape, edges_of
+from nnunet_iac.cells.genotype import OPERATIONS, Genotype
 
 CELL = ((("sep_conv_3x3", 0), ("skip_connect", 1)), (("max_pool_3x3", 0), ("dil_conv_5x5", 2)))
 
@@ -24,7 +25,7 @@ def record(**changes: Any) -> dict[str, Any]:
     [
         Genotype.identity(),
         Genotype.random(seed=4),
-        Genotype.random(seed=4, nodes=1, second_input="encoder", width=1, count=5),
+        Genotype.random(seed=4, count=5, shape=CellShape(nodes=1, second_input="encoder", width=1)),
         searched(cells=(CELL, CELL[:1] + CELL[:1]), origin={"seed": 1, "status": "decided"}),
     ],
 )

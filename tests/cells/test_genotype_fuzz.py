@@ -8,9 +8,10 @@ from typing import Any
 from fuzzing import few, jsons, takes_or_says
 from hypothesis import given
 
+from nnunet_iac.cells.cell_shape import CellShape
 from nnunet_iac.cells.genotype import Genotype
 
-VALID = Genotype.random(seed=0, nodes=2, count=2).to_dict()
+VALID = Genotype.random(seed=0, count=2, shape=CellShape(nodes=2)).to_dict()
 
 
 @few

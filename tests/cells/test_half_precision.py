@@ -16,7 +16,7 @@ from nnunet_iac.cells.network import CellUNet
 from nnunet_iac.cells.operations import CONVOLUTIONS, Stage
 
 NORMS = {2: nn.InstanceNorm2d, 3: nn.InstanceNorm3d}
-EVERY_OPERATION = Genotype("searched", 4, cells=(tuple(tuple((o, j) for j in (0, 1)) for o in OPERATIONS[1::2]),))
+EVERY_OPERATION = Genotype(kind="searched", cells=(tuple(tuple((o, j) for j in (0, 1)) for o in OPERATIONS[1::2]),))
 HALVES = [torch.bfloat16, torch.float16]
 DEVICES = [
     "cpu",

@@ -10,13 +10,14 @@ import torch
 from tiny_hosts import BACKBONES, host_arguments, image
 from torch import nn
 
+from nnunet_iac.cells.cell_shape import CellShape
 from nnunet_iac.cells.genotype import OPERATIONS, Genotype
 from nnunet_iac.cells.health import Finding, all_finite, find_source
 from nnunet_iac.cells.mixed import MixedCells
 from nnunet_iac.cells.module_names import element_in_words, in_words
 from nnunet_iac.cells.network import CellUNet
 
-GENOTYPE = Genotype("searched", 1, cells=(((("sep_conv_3x3", 0), ("max_pool_3x3", 1)),),))
+GENOTYPE = Genotype(kind="searched", nodes=1, cells=(((("sep_conv_3x3", 0), ("max_pool_3x3", 1)),),))
 
 
 def network(cells: str = "mixed", **options: Any) -> CellUNet:
@@ -25,7 +26,7 @@ def network(cells: str = "mixed", **options: Any) -> CellUNet:
     made = CellUNet(BACKBONES["plain"], found, **{**host_arguments(), **options})
     made.apply(made.initialize)
     if cells == "mixed":
-        made.implant(MixedCells(made.stages, nodes=2))
+        made.implant(MixedCells(made.stages, CellShape(nodes=2)))
     return made.train()
 
 

@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from nnunet_iac.cells.cell import DiscreteCells
-from nnunet_iac.cells.genotype import OPERATIONS, Genotype, edges_of
+from nnunet_iac.cells.cell_shape import CellShape, edges_of
+from nnunet_iac.cells.genotype import OPERATIONS, Genotype
 from nnunet_iac.cells.inheritance import inherit
 from nnunet_iac.cells.mixed import MixedCells
 from nnunet_iac.cells.operations import Stage
@@ -15,7 +16,7 @@ STAGES = [Stage(20, (3, 3), nn.InstanceNorm2d, {"affine": True}), Stage(40, (3, 
 
 def searched(partial: int, nodes: int = 4) -> MixedCells:
     torch.manual_seed(0)
-    cells = MixedCells(STAGES, nodes=nodes, partial=partial)
+    cells = MixedCells(STAGES, CellShape(nodes=nodes), partial=partial)
     for parameter in cells.parameters():
         nn.init.normal_(parameter)
     return cells

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from nnunet_iac.cells.cell import node_channels
+from nnunet_iac.cells.cell_shape import CellShape
 from nnunet_iac.cells.genotype import OPERATIONS
 from nnunet_iac.cells.mixed import MixedBody, MixedCells, channel_shuffle
 from nnunet_iac.cells.operations import Stage
@@ -34,7 +35,7 @@ def drawn_mask(shape: torch.Size, generator: torch.Generator) -> torch.Tensor:
 
 def drawn_cells(stage: Stage, seed: int, *, nodes: int, partial: int, pruned: bool, dtype: torch.dtype) -> MixedCells:
     generator = torch.Generator().manual_seed(seed)
-    cells = MixedCells([stage], nodes=nodes, partial=partial, generator=generator).to(dtype)
+    cells = MixedCells([stage], CellShape(nodes=nodes), partial=partial, generator=generator).to(dtype)
     for parameter in cells.parameters():
         parameter.data = torch.randn(parameter.shape, generator=generator, dtype=dtype)
     if pruned:
@@ -54,7 +55,7 @@ def textbook(cells: MixedCells, stage: Stage, partial: int, second: torch.Tensor
         inputs=[next(p for p in i.parameters()) for i in level.inputs],
         edges=[[list(operation.parameters()) for operation in edge.operations] for edge in level.body.edges],
         projection=level.projection.weight,
-        nodes=cells.nodes,
+        nodes=cells.shape.nodes,
         k=partial,
         looks=tuple(k > 1 for k in stage.kernel),
     )
@@ -133,14 +134,14 @@ def test_none_takes_its_share_of_the_softmax():
 
 def test_shared_cells_have_one_graph_and_own_weights():
     stages = [STAGES["2D"], Stage(40, (3, 3), nn.InstanceNorm2d)]
-    shared, own = MixedCells(stages, nodes=2), MixedCells(stages, nodes=2, shared=False)
+    shared, own = MixedCells(stages, CellShape(nodes=2)), MixedCells(stages, CellShape(nodes=2), shared=False)
     assert shared.architecture.alpha.shape[0] == 1 and own.architecture.alpha.shape[0] == 2
     assert shared.levels[1].projection.weight.shape[:2] == (40, 2 * node_channels(40, 0.5))
 
 
 def test_every_level_reads_its_own_group():
     stage = STAGES["2D"]
-    cells = MixedCells([stage, stage], nodes=1, shared=False)
+    cells = MixedCells([stage, stage], CellShape(nodes=1), shared=False)
     for level in cells.levels:
         nn.init.normal_(level.projection.weight)
     x = torch.randn(1, 20, 9, 10)

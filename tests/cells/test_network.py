@@ -8,6 +8,7 @@ from tiny_hosts import BACKBONES, host_arguments, image, stock_host
 from torch import nn
 
 from nnunet_iac.cells.cell import SkipCell
+from nnunet_iac.cells.cell_shape import CellShape
 from nnunet_iac.cells.genotype import Genotype
 from nnunet_iac.cells.mixed import MixedCells
 from nnunet_iac.cells.network import CellUNet, host_class
@@ -27,8 +28,8 @@ def carrier(kind: str, dimension: int, genotype: Genotype, stock: nn.Module | No
     return network
 
 
-def implant_mixed(network: CellUNet, **options) -> CellUNet:
-    network.implant(MixedCells(network.stages, **options))
+def implant_mixed(network: CellUNet, **shape) -> CellUNet:
+    network.implant(MixedCells(network.stages, CellShape(**shape)))
     network.cells.apply(network.initialize)
     return network
 
@@ -139,7 +140,7 @@ def test_nnunet_can_switch_deep_supervision():
 
 @pytest.mark.parametrize(("second_input", "reads"), [("decoder", True), ("encoder", False)])
 def test_the_second_input_is_what_the_genotype_says(second_input, reads):
-    network = open_projections(carrier("plain", 2, Genotype.random(seed=2, second_input=second_input)))
+    network = open_projections(carrier("plain", 2, Genotype.random(seed=2, shape=CellShape(second_input=second_input))))
     skip, signal, other = (torch.randn(1, 8, 16, 16) for _ in range(3))
     assert same(network.cells(0, skip, signal), network.cells(0, skip, other)) is not reads
 
@@ -155,7 +156,7 @@ def test_the_second_input_of_mixed_cells_too(second_input, reads):
 def test_a_genotype_for_each_level_gives_each_level_its_cell():
     pools = tuple((("max_pool_3x3", 0), ("max_pool_3x3", 1)) for _ in range(2))
     skips = tuple((("skip_connect", 0), ("avg_pool_3x3", 1)) for _ in range(2))
-    network = carrier("plain", 2, Genotype("searched", nodes=2, cells=(pools, skips)))
+    network = carrier("plain", 2, Genotype(kind="searched", nodes=2, cells=(pools, skips)))
     kinds = [{type(m) for m in level.body.modules()} for level in network.cells.levels]
     assert nn.MaxPool2d in kinds[0] and nn.AvgPool2d not in kinds[0]
     assert nn.AvgPool2d in kinds[1] and nn.MaxPool2d not in kinds[1]

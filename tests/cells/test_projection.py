@@ -11,6 +11,7 @@ from tiny_hosts import BACKBONES, host_arguments, image
 from torch import nn
 
 from nnunet_iac.cells.cell import DiscreteCells, SkipCell
+from nnunet_iac.cells.cell_shape import CellShape
 from nnunet_iac.cells.genotype import Genotype
 from nnunet_iac.cells.inheritance import inherit
 from nnunet_iac.cells.mixed import MixedCells
@@ -27,13 +28,15 @@ STAGES = [Stage(channels, (3, 3), nn.InstanceNorm2d) for channels in (16, 32)]
 def cells_of(projection: str, **options) -> DiscreteCells:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return DiscreteCells(Genotype.random(seed=0, nodes=2, projection=projection, **options), STAGES)
+        return DiscreteCells(
+            Genotype.random(seed=0, shape=CellShape(nodes=2, projection=projection), **options), STAGES
+        )
 
 
 def mixed(projection: str, seed: int = 0) -> MixedCells:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return MixedCells(STAGES, nodes=2, projection=projection, generator=torch.Generator().manual_seed(0))
+        return MixedCells(STAGES, CellShape(nodes=2, projection=projection), generator=torch.Generator().manual_seed(0))
 
 
 def pair() -> tuple[torch.Tensor, torch.Tensor]:
@@ -43,7 +46,7 @@ def pair() -> tuple[torch.Tensor, torch.Tensor]:
 
 def test_it_survives_json_and_the_default_record_is_as_ever():
     for projection in OPENED:
-        genotype = Genotype.random(seed=1, projection=projection)
+        genotype = Genotype.random(seed=1, shape=CellShape(projection=projection))
         assert genotype.to_dict()["projection"] == projection and genotype != Genotype.random(seed=1)
         assert Genotype.from_dict(json.loads(json.dumps(genotype.to_dict()))) == genotype
     assert "projection" not in Genotype.random(seed=1).to_dict()
@@ -54,7 +57,7 @@ def test_another_word_is_refused(wrong):
     with pytest.raises(ValueError, match=r"projection: expected one of \('zero', 'gain', 'normalised'\), got"):
         Genotype.from_dict({**Genotype.random(seed=1).to_dict(), "projection": wrong})
     with pytest.raises(ValueError, match="projection: expected 'zero' for kind 'identity'"):
-        Genotype("identity", projection="gain")
+        Genotype(kind="identity", projection="gain")
 
 
 @pytest.mark.parametrize("dimension", [2, 3])
@@ -64,7 +67,9 @@ def test_implanting_changes_no_logit(projection, backbone, dimension):
     arguments = host_arguments(backbone, dimension)
     host = CellUNet(BACKBONES[backbone], Genotype.identity(), **arguments).eval()
     host.apply(host.initialize)
-    network = CellUNet(BACKBONES[backbone], Genotype.random(seed=0, projection=projection), **arguments).eval()
+    network = CellUNet(
+        BACKBONES[backbone], Genotype.random(seed=0, shape=CellShape(projection=projection)), **arguments
+    ).eval()
     network.apply(network.initialize)
     network.load_state_dict(host.state_dict(), strict=False)
     x = image(dimension)
@@ -122,7 +127,7 @@ def test_in_half_precision_the_output_is_half_too(projection):
 def test_after_a_batch_normalisation_the_cell_is_closed_in_training_and_in_evaluation():
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        genotype = Genotype.random(seed=0, projection="normalised")
+        genotype = Genotype.random(seed=0, shape=CellShape(projection="normalised"))
         cells = DiscreteCells(genotype, [Stage(16, (3, 3), nn.BatchNorm2d, {"affine": True})])
     skip, signal = pair()
     assert torch.equal(cells.train()(0, skip, signal), skip)
@@ -133,7 +138,9 @@ def test_after_a_batch_normalisation_the_cell_is_closed_in_training_and_in_evalu
 def test_a_host_without_normalisation_gets_none_here_either():
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        cells = DiscreteCells(Genotype.random(seed=0, projection="normalised"), [Stage(16, (3, 3), None)])
+        cells = DiscreteCells(
+            Genotype.random(seed=0, shape=CellShape(projection="normalised")), [Stage(16, (3, 3), None)]
+        )
     assert isinstance(cells.levels[0].normalise, nn.Identity)
 
 

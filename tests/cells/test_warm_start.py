@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from nnunet_iac.cells.cell_shape import CellShape
 from nnunet_iac.cells.mixed import MixedCells
 from nnunet_iac.cells.operations import Stage
 from nnunet_iac.cells.warm_start import match_levels, revived, start_architecture, transfer_cells
@@ -18,11 +19,18 @@ def stages(*channels: int, kernel: tuple[int, ...] = (3, 3)) -> list[Stage]:
     return [Stage(c, kernel, norm, {"affine": True}) for c in channels]
 
 
-def cells(seed: int, *channels: int, kernel: tuple[int, ...] = (3, 3), **options) -> MixedCells:
+def cells(
+    seed: int, *channels: int, kernel: tuple[int, ...] = (3, 3), shared: bool = True, partial: int = 4, **shape
+) -> MixedCells:
     """Mixed cells all of whose numbers are drawn; those of the logits are large."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        made = MixedCells(stages(*(channels or (16, 32)), kernel=kernel), **{"nodes": 2, **options})
+        made = MixedCells(
+            stages(*(channels or (16, 32)), kernel=kernel),
+            CellShape(**{"nodes": 2, **shape}),
+            shared=shared,
+            partial=partial,
+        )
         for parameter in made.parameters():
             nn.init.normal_(parameter)
     return made
@@ -178,7 +186,9 @@ class TestWeights:
 
     def test_running_statistics_start_anew(self):
         made = [
-            MixedCells([Stage(16, (3, 3), nn.BatchNorm2d, {})], nodes=1, generator=torch.Generator().manual_seed(n))
+            MixedCells(
+                [Stage(16, (3, 3), nn.BatchNorm2d, {})], CellShape(nodes=1), generator=torch.Generator().manual_seed(n)
+            )
             for n in (0, 1)
         ]
         with torch.no_grad():

@@ -10,6 +10,7 @@ from fuzzing import dumped, few, files, json_values, jsons, takes_or_says
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nnunet_iac.cells.cell_shape import CellShape
 from nnunet_iac.cells.genotype import Genotype
 from nnunet_iac.nnunet.label_set import read_label_set
 from nnunet_iac.nnunet.nearest_source import SourceChoice
@@ -37,7 +38,7 @@ def test_any_assignments(words: list[str]) -> None:
 class TestPlans:
     @pytest.fixture
     def plans(self, stock_plans: dict[str, Any]) -> dict[str, Any]:
-        return with_genotype(stock_plans, "2d", Genotype.random(seed=0, nodes=1))
+        return with_genotype(stock_plans, "2d", Genotype.random(seed=0, shape=CellShape(nodes=1)))
 
     @pytest.mark.parametrize("read", [configuration_of, genotype_of])
     def test_any_content(self, plans: dict[str, Any], read: Any) -> None:

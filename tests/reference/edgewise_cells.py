@@ -15,7 +15,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from nnunet_iac.cells.cell import SkipCell
-from nnunet_iac.cells.genotype import OPERATIONS, edges_of
+from nnunet_iac.cells.cell_shape import edges_of
+from nnunet_iac.cells.genotype import OPERATIONS
 from nnunet_iac.cells.mixed import MixedBody, MixedCells
 
 
@@ -37,7 +38,7 @@ class EdgewiseCells(nn.Module):
         group = 0 if self.cells.shared else level
         cell = self.cells.levels[level]
         states = [cell.inputs[0](decoder_signal), cell.inputs[1](skip)]
-        active = [architecture.active(group, e) for e in range(len(edges_of(self.cells.nodes)))]
+        active = [architecture.active(group, e) for e in range(len(edges_of(self.cells.shape.nodes)))]
         probabilities, edge_weights = architecture.probabilities()[group], architecture.edge_weights()[group]
         return skip + cell.projection(torch.cat(nodes(cell, states, probabilities, edge_weights, active), dim=1))
 

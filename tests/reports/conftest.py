@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from matplotlib.axes import Axes
 
-from nnunet_iac.cells.genotype import OPERATIONS, Genotype, edges_of
+from nnunet_iac.cells.cell_shape import CellShape, edges_of
+from nnunet_iac.cells.genotype import OPERATIONS, Genotype
 from nnunet_iac.reports.canvas import new_figure
 from nnunet_iac.reports.trace import SearchTrace, read_trace
 
@@ -104,7 +105,7 @@ def search_result(lines: list[dict[str, Any]], **changes: Any) -> dict[str, Any]
     """Return the result that belongs to a simulated search."""
     decided = np.array(lines[-1]["decided"])
     cells = tuple(_strongest(np.array(p), np.array(w)) for p, w in _last(lines))
-    genotype = Genotype("searched", len(cells[0]), "decoder", 0.5, cells, {"seed": 0, "epochs": len(lines)}).to_dict()
+    genotype = Genotype.of(CellShape(len(cells[0])), "searched", cells, {"seed": 0, "epochs": len(lines)}).to_dict()
     status = "decided" if decided.all() else "undecided"
     record = {
         "schema": 1,

@@ -11,7 +11,7 @@ from nnunet_iac.reports.genotype_graph import draw_genotype_graph, genotype_grap
 from nnunet_iac.reports.graphviz_drawing import dot_source, graphviz_png
 
 CELL = ((("sep_conv_3x3", 0), ("skip_connect", 1)), (("max_pool_3x3", 1), ("dil_conv_5x5", 2)))
-GENOTYPE = Genotype("searched", 2, "encoder", 0.5, (CELL,))
+GENOTYPE = Genotype(2, "encoder", kind="searched", cells=(CELL,))
 
 
 def test_arrows_are_the_edges_of_the_cell():

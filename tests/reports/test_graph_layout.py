@@ -5,6 +5,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
+from nnunet_iac.cells.cell_shape import CellShape
 from nnunet_iac.cells.genotype import Genotype
 from nnunet_iac.reports.arrow_routing import Box
 from nnunet_iac.reports.genotype_graph import genotype_graph_data
@@ -12,7 +13,7 @@ from nnunet_iac.reports.graph_layout import layout_graph
 
 
 def layout(seed: int, nodes: int):
-    graph = genotype_graph_data(Genotype.random(seed=seed, nodes=nodes))
+    graph = genotype_graph_data(Genotype.random(seed=seed, shape=CellShape(nodes=nodes)))
     names = {kind: [v.name for v in graph.vertices if v.kind == kind] for kind in ("input", "node")}
     arrows = [(a.source, a.target, str(a.operation)) for a in graph.operations]
     return arrows, layout_graph(names["input"], names["node"], "output", arrows, "skip")

@@ -10,6 +10,7 @@ import pytest
 from fuzzing import dumped, few, files, jsons, takes_or_says
 from hypothesis import given
 
+from nnunet_iac.cells.cell_shape import CellShape
 from nnunet_iac.cells.genotype import Genotype
 from nnunet_iac.reports.plans import class_names, read_plans
 from nnunet_iac.reports.result import read_result
@@ -23,7 +24,7 @@ LINE |= {"dice": 0.5}
 RESULT = {"schema": 1, "status": "decided", "message": "m", "epochs": 3, "seconds": 1.0, "seed": 0, "decided_edges": 1}
 RESULT |= {
     "edges": 1,
-    "genotype": Genotype.random(seed=0, nodes=1).to_dict(),
+    "genotype": Genotype.random(seed=0, shape=CellShape(nodes=1)).to_dict(),
     "host": {},
     "settings": {"search": {"tau": 1}},
 }

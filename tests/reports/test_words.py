@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from nnunet_iac.cells.cell_shape import CellShape
 from nnunet_iac.cells.genotype import Genotype
 from nnunet_iac.reports.artefacts import read_results
 from nnunet_iac.reports.scores import scores_data
@@ -58,7 +59,7 @@ def test_a_host_in_training_is_told(results):
     [
         (Genotype.identity(), "identity control", "Nothing was searched"),
         (Genotype.random(seed=5), "random control", "drawn without a search (seed 5)"),
-        (Genotype.random(seed=5, projection="gain"), "random control", "projection with a gain."),
+        (Genotype.random(seed=5, shape=CellShape(projection="gain")), "random control", "projection with a gain."),
     ],
 )
 def test_controls_are_called_controls(results, genotype, badge, text):

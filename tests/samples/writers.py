@@ -114,9 +114,10 @@ def _alpha(state: dict[str, Any]) -> str:
 
 def write_genotype(out: Path) -> Golden:
     """Random cells as JSON."""
+    from nnunet_iac.cells.cell_shape import CellShape
     from nnunet_iac.cells.genotype import Genotype
 
-    record = Genotype.random(seed=1, nodes=2).to_dict()
+    record = Genotype.random(seed=1, shape=CellShape(nodes=2)).to_dict()
     (out / "genotype.json").write_text(json.dumps(record))
     return {"genotype": {"schema": record["schema"], "cells": record["cells"], "seed": 1}}
 

@@ -7,6 +7,7 @@ from torch import nn
 
 from nnunet_iac.cells.architecture import architecture_parameters, weight_parameters
 from nnunet_iac.cells.cell import SkipCell
+from nnunet_iac.cells.cell_shape import CellShape
 from nnunet_iac.cells.genotype import Genotype
 from nnunet_iac.cells.mixed import MixedCells
 from nnunet_iac.cells.network import CellUNet
@@ -25,7 +26,7 @@ def network() -> CellUNet:
     """A network whose cells are already open."""
     torch.manual_seed(0)
     made = CellUNet(BACKBONES["plain"], Genotype.identity(), **host_arguments())
-    made.implant(MixedCells(made.stages, nodes=2, generator=torch.Generator().manual_seed(0)))
+    made.implant(MixedCells(made.stages, CellShape(nodes=2), generator=torch.Generator().manual_seed(0)))
     made.apply(made.initialize)
     for module in made.modules():
         if isinstance(module, SkipCell):

@@ -11,8 +11,9 @@ import torch
 from scipy.stats import chisquare
 from tiny_searches import lines, search, signal, tiny_network
 
+from nnunet_iac.cells.cell_shape import CellShape, edges_of
 from nnunet_iac.cells.discretise import NONE, SKIP, discretise
-from nnunet_iac.cells.genotype import OPERATIONS, edges_of
+from nnunet_iac.cells.genotype import OPERATIONS
 from nnunet_iac.search.drawing import Drawing, draw
 from nnunet_iac.search.plan import SearchPlan
 
@@ -89,9 +90,9 @@ class TestTheDraw:
             edge_weights = 0.5 + 0.01 * torch.randn(1, 14, generator=generator)
             decided = torch.rand(1, 14, generator=generator) < 0.3
             found = draw(p, mask, torch.ones(1, 14, 8), decided, seed=seed)
-            shape = {"nodes": 4, "width": 0.5, "second_input": "decoder"}
-            (before,) = discretise(p, edge_weights, **shape).cells
-            (after,) = discretise(found.weights, edge_weights, **shape, max_skips=max_skips).cells
+            shape = CellShape()
+            (before,) = discretise(p, edge_weights, shape).cells
+            (after,) = discretise(found.weights, edge_weights, shape, max_skips=max_skips).cells
             for node, (old, new) in enumerate(zip(before, after, strict=True)):
                 skips = max_skips is None or "skip_connect" not in {operation for operation, _ in old}
                 assert [source for _, source in new] == [source for _, source in old] or not skips
@@ -104,7 +105,7 @@ class TestTheDraw:
             none_leads = p.argmax(-1, keepdim=True) == NONE
             sure = torch.where(none_leads, p.masked_fill(~torch.eye(8, dtype=torch.bool)[4], 0.0), p)
             all_kept = draw(sure, sure > 0, torch.ones(1, 14, 8), everything, seed=seed)
-            assert discretise(all_kept.weights, edge_weights, **shape) == discretise(sure, edge_weights, **shape)
+            assert discretise(all_kept.weights, edge_weights, shape) == discretise(sure, edge_weights, shape)
         assert kept > 100
 
     def test_the_next_of_the_draw_takes_the_place_of_a_skip_too_many(self):
@@ -114,9 +115,7 @@ class TestTheDraw:
                 discretise(
                     found.weights,
                     torch.tensor([[0.6, 0.4]]),
-                    nodes=1,
-                    width=0.5,
-                    second_input="decoder",
+                    CellShape(nodes=1),
                     max_skips=most,
                 ).cells[0][0]
                 for most in (None, 0)

@@ -15,6 +15,7 @@ from tiny_searches import CPU, batches
 from torch.nn.functional import cross_entropy
 
 from nnunet_iac.cells.architecture import architecture_parameters
+from nnunet_iac.cells.cell_shape import CellShape
 from nnunet_iac.cells.genotype import Genotype
 from nnunet_iac.cells.mixed import MixedCells
 from nnunet_iac.cells.network import CellUNet
@@ -33,7 +34,9 @@ def shared_network(*, deep_supervision: bool = False) -> CellUNet:
         arguments = host_arguments(features=(8, 16, 16)) | {"num_classes": sum(SIZES)}
         network = CellUNet(BACKBONES["plain"], Genotype.identity(), deep_supervision, **arguments)
         network.apply(network.initialize)
-        network.implant(MixedCells(network.stages, nodes=2, partial=2, generator=torch.Generator().manual_seed(0)))
+        network.implant(
+            MixedCells(network.stages, CellShape(nodes=2), partial=2, generator=torch.Generator().manual_seed(0))
+        )
     return network
 
 

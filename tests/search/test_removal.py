@@ -14,7 +14,8 @@ from tiny_hosts import BACKBONES, host_arguments
 from tiny_searches import CPU, batches, lines, no_signal, same_state, search, signal, tiny_network
 from torch import nn
 
-from nnunet_iac.cells.genotype import OPERATIONS, Genotype, edges_of
+from nnunet_iac.cells.cell_shape import CellShape, edges_of
+from nnunet_iac.cells.genotype import OPERATIONS, Genotype
 from nnunet_iac.cells.mixed import MixedCells
 from nnunet_iac.cells.network import CellUNet
 from nnunet_iac.search.bilevel import Precision
@@ -141,7 +142,7 @@ def moved_network(shared: bool = True) -> CellUNet:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
         network = CellUNet(BACKBONES["plain"], Genotype.identity(), **host_arguments())
-        network.implant(MixedCells(network.stages, nodes=2, partial=2, shared=shared))
+        network.implant(MixedCells(network.stages, CellShape(nodes=2), partial=2, shared=shared))
         for parameter in network.cells.parameters():
             parameter.data += 0.5 * torch.randn_like(parameter)
     return network

@@ -8,6 +8,7 @@ from tiny_hosts import BACKBONES, host_arguments
 from tiny_searches import CPU, batches, no_signal, signal, tiny_network
 from torch import nn
 
+from nnunet_iac.cells.cell_shape import CellShape
 from nnunet_iac.cells.genotype import OPERATIONS, Genotype
 from nnunet_iac.cells.mixed import MixedCells
 from nnunet_iac.cells.network import CellUNet
@@ -185,7 +186,7 @@ def batch_norm_network() -> CellUNet:
     arguments = host_arguments(features=(8, 16))
     arguments |= {"norm_op": nn.BatchNorm2d, "dropout_op": nn.Dropout2d, "dropout_op_kwargs": {"p": 0.1}}
     network = CellUNet(BACKBONES["plain"], Genotype.identity(), **arguments)
-    network.implant(MixedCells(network.stages, nodes=2, partial=2))
+    network.implant(MixedCells(network.stages, CellShape(nodes=2), partial=2))
     return network
 
 

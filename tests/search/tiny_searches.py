@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from tiny_hosts import BACKBONES, host_arguments
 
+from nnunet_iac.cells.cell_shape import CellShape
 from nnunet_iac.cells.genotype import OPERATIONS, Genotype
 from nnunet_iac.cells.mixed import MixedCells
 from nnunet_iac.cells.network import CellUNet
@@ -28,7 +29,7 @@ def tiny_network(*, nodes: int = 2, partial: int = 2, mode: str = "frozen", seed
         generator = torch.Generator().manual_seed(seed)
         network.apply(network.initialize)
         network.freeze_host(mode == "frozen")
-        network.implant(MixedCells(network.stages, nodes=nodes, partial=partial, generator=generator))
+        network.implant(MixedCells(network.stages, CellShape(nodes=nodes), partial=partial, generator=generator))
         network.cells.apply(network.initialize)
     return network
 
