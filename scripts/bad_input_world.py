@@ -26,8 +26,8 @@ from tiny_zoo import filled  # noqa: E402
 
 from nnunet_iac.cells.cell_shape import edges_of  # noqa: E402
 from nnunet_iac.cells.genotype import OPERATIONS, Genotype  # noqa: E402
-from nnunet_iac.nnunet.plans import configuration_of  # noqa: E402
-from nnunet_iac.nnunet.weight_source import empty_host  # noqa: E402
+from nnunet_iac.nnunet.files.plans import configuration_of  # noqa: E402
+from nnunet_iac.nnunet.files.weight_source import empty_host  # noqa: E402
 from nnunet_iac.search.trace import EpochRecord, append_record  # noqa: E402
 from nnunet_iac.zoo.exchange import export_zoo  # noqa: E402
 

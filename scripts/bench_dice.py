@@ -56,13 +56,13 @@ from dice_study import (
 from dice_tables import Result, study_markdown, study_record
 
 from nnunet_iac.atomic import write_json
-from nnunet_iac.nnunet.plans import preprocessed_folder
-from nnunet_iac.nnunet.study_plans import ensure_plans
-from nnunet_iac.nnunet.training_processes import Training, run_trainings
+from nnunet_iac.nnunet.files.plans import preprocessed_folder
+from nnunet_iac.nnunet.studies.study_plans import ensure_plans
+from nnunet_iac.nnunet.studies.training_processes import Training, run_trainings
 
 if TYPE_CHECKING:
-    from nnunet_iac.nnunet.measured_arms import MeasuredArms
-    from nnunet_iac.nnunet.predictions import Arm
+    from nnunet_iac.nnunet.cases.measured_arms import MeasuredArms
+    from nnunet_iac.nnunet.cases.predictions import Arm
     from nnunet_iac.reports.comparison import Comparison
 
 MARGIN = 0.5
@@ -77,7 +77,7 @@ PLANS_OPTIONS = "--budget, --short, --batch-size, --patch-size, --host, --hosts"
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run what is not done, print the tables; the status is 1 if an arm is not done, 2 if its plans are refused."""
-    from nnunet_iac.nnunet.hosts import results_folder
+    from nnunet_iac.nnunet.files.hosts import results_folder
 
     args = _parse(argv)
     try:
@@ -170,7 +170,7 @@ def _study(args: argparse.Namespace, dataset: str) -> Study:
 
 def _measure(study: Study, results: Path, margin: float) -> Result:
     """Measure the masks of all arms and read how the searches ended."""
-    from nnunet_iac.nnunet.measured_arms import measure_arms
+    from nnunet_iac.nnunet.cases.measured_arms import measure_arms
     from nnunet_iac.reports.result import FILE_NAME, read_result
 
     names = [*([HOST] if study.trained_host else []), *study.arms]
@@ -196,8 +196,8 @@ def _measure(study: Study, results: Path, margin: float) -> Result:
 
 def predictions(study: Study, name: str) -> Arm:
     """Return where an arm's masks lie; not all folds that are there, but those of the study."""
-    from nnunet_iac.nnunet.hosts import results_folder
-    from nnunet_iac.nnunet.predictions import Arm, Predictions
+    from nnunet_iac.nnunet.cases.predictions import Arm, Predictions
+    from nnunet_iac.nnunet.files.hosts import results_folder
 
     models = {seed: study.model_folder(name, seed, results_folder()) for seed in study.seeds}
     return Arm(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from nnunet_iac.nnunet.training_processes import Training
+    from nnunet_iac.nnunet.studies.training_processes import Training
 
 
 def bench_environment(threads: int, *trainers: Path) -> dict[str, str]:

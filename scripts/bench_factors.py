@@ -33,8 +33,8 @@ from study_variants import copy_plans, few_cases, thinned
 
 from nnunet_iac.atomic import write_json
 from nnunet_iac.markdown import table_text
-from nnunet_iac.nnunet.plans import plans_path, preprocessed_folder, read_plans
-from nnunet_iac.nnunet.study_plans import ensure_plans
+from nnunet_iac.nnunet.files.plans import plans_path, preprocessed_folder, read_plans
+from nnunet_iac.nnunet.studies.study_plans import ensure_plans
 
 if TYPE_CHECKING:
     from nnunet_iac.reports.comparison import Row
@@ -145,7 +145,7 @@ def _row(name: str, found: Study, control: Study) -> dict[str, Any]:
 
     Together, because what counts (a class that is empty everywhere does not) must be the same for both.
     """
-    from nnunet_iac.nnunet.measured_arms import measure_arms
+    from nnunet_iac.nnunet.cases.measured_arms import measure_arms
 
     arms = [bench_dice.predictions(control, CONTROL), bench_dice.predictions(found, RANDOM)]
     table = bench_dice.compare(measure_arms(arms), (CONTROL, RANDOM), bench_dice.MARGIN)

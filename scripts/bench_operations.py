@@ -34,10 +34,10 @@ from transfer_study import SearchOnly
 from nnunet_iac.atomic import write_json
 from nnunet_iac.cells.genotype import OPERATIONS
 from nnunet_iac.markdown import table_text
-from nnunet_iac.nnunet.hosts import find_host, host_candidates, results_folder
-from nnunet_iac.nnunet.plans import preprocessed_folder
-from nnunet_iac.nnunet.study_plans import ensure_derived
-from nnunet_iac.nnunet.training_processes import run_trainings
+from nnunet_iac.nnunet.files.hosts import find_host, host_candidates, results_folder
+from nnunet_iac.nnunet.files.plans import preprocessed_folder
+from nnunet_iac.nnunet.studies.study_plans import ensure_derived
+from nnunet_iac.nnunet.studies.training_processes import run_trainings
 from nnunet_iac.reports.paired_texts import p_text
 from nnunet_iac.reports.result import FILE_NAME, read_result
 

@@ -119,7 +119,7 @@ def rows(found: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
     Args:
         found: records of ``bench_dice.py`` by option, of the same patients and seeds.
     """
-    from nnunet_iac.nnunet.measured_arms import measure_arms
+    from nnunet_iac.nnunet.cases.measured_arms import measure_arms
 
     studies = {name: Study(**record["study"]) for name, record in found.items()}
     arms = [replace(bench_dice.predictions(study, PRUNED), name=name) for name, study in studies.items()]

@@ -25,7 +25,7 @@ from bench_environment import bench_environment
 
 from nnunet_iac.atomic import write_json
 from nnunet_iac.markdown import table_text
-from nnunet_iac.nnunet.training_processes import Training, run_trainings
+from nnunet_iac.nnunet.studies.training_processes import Training, run_trainings
 
 if TYPE_CHECKING:
     from nnunet_iac.reports.comparison import Comparison
@@ -37,8 +37,8 @@ Run = tuple[str, int]
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run what is not done, print the table; the status is 1 if a run failed."""
-    from nnunet_iac.nnunet.hosts import results_folder
-    from nnunet_iac.nnunet.plans import preprocessed_folder
+    from nnunet_iac.nnunet.files.hosts import results_folder
+    from nnunet_iac.nnunet.files.plans import preprocessed_folder
 
     args = _parse(argv)
     dataset, results = preprocessed_folder(args.dataset).name, results_folder()
@@ -93,7 +93,7 @@ def _plans(args: argparse.Namespace, run: Run) -> str:
 
 
 def _write_plans(args: argparse.Namespace, run: Run) -> None:
-    from nnunet_iac.nnunet.study_plans import ensure_derived
+    from nnunet_iac.nnunet.studies.study_plans import ensure_derived
 
     name, settings = _plans(args, run), [*args.budget, f"search.seed={run[1]}"]
     try:
@@ -111,7 +111,7 @@ def _write_plans(args: argparse.Namespace, run: Run) -> None:
 
 
 def _folder(args: argparse.Namespace, run: Run, results: Path) -> Path:
-    from nnunet_iac.nnunet.pretrained_encoder import pretraining_folder
+    from nnunet_iac.nnunet.pretraining.pretrained_encoder import pretraining_folder
 
     return pretraining_folder(results.parent, results.name, _plans(args, run), args.configuration)
 
@@ -148,8 +148,8 @@ def _training(args: argparse.Namespace, run: Run, results: Path) -> Training:
 
 
 def _compare(folders: Mapping[Run, Path], args: argparse.Namespace) -> Comparison:
-    from nnunet_iac.nnunet.measured_arms import measure_arms
-    from nnunet_iac.nnunet.predictions import Arm, Predictions
+    from nnunet_iac.nnunet.cases.measured_arms import measure_arms
+    from nnunet_iac.nnunet.cases.predictions import Arm, Predictions
     from nnunet_iac.reports.comparison import build_comparison
 
     kinds = (NONE, EARLY, FULL)

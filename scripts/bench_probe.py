@@ -37,7 +37,7 @@ from nnunet_iac.atomic import write_json
 from nnunet_iac.markdown import table_text
 
 SCHEDULE = ("training.freeze_host=false", "training.host_rate=1", "training.cells_first=0")
-"""What the probe does: see :data:`nnunet_iac.nnunet.probe_plan.SCHEDULE`."""
+"""What the probe does: see :data:`nnunet_iac.nnunet.probe.probe_plan.SCHEDULE`."""
 
 DECISIVE = {"pays", "do not bother"}
 """Verdicts that can agree or differ."""

@@ -40,14 +40,14 @@ from retrieval_dice_study import Run, Study, leave_out, patch_sizes, write_plans
 from retrieval_dice_tables import NEAREST, RANDOM, SCRATCH, T1, T5, T10, markdown, regrets
 
 from nnunet_iac.atomic import write_json
-from nnunet_iac.nnunet.training_processes import Training, run_trainings
+from nnunet_iac.nnunet.studies.training_processes import Training, run_trainings
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run what is not done, print the tables; the status is 1 if an arm failed."""
     import torch
 
-    from nnunet_iac.nnunet.hosts import results_folder
+    from nnunet_iac.nnunet.files.hosts import results_folder
 
     args = _parse(argv)
     torch.set_num_threads(args.threads)
@@ -104,7 +104,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _study(args: argparse.Namespace) -> Study:
-    from nnunet_iac.nnunet.plans import preprocessed_folder
+    from nnunet_iac.nnunet.files.plans import preprocessed_folder
     from nnunet_iac.zoo.candidates_entries import SUBNETWORKS
     from nnunet_iac.zoo.entries import Query
     from nnunet_iac.zoo.store import Zoo
@@ -155,8 +155,8 @@ def _measure(
     margin: float,
 ) -> dict[str, Any]:
     """Measure all arms of a target and put together what is known of it."""
-    from nnunet_iac.nnunet.measured_arms import measure_arms
-    from nnunet_iac.nnunet.predictions import Arm, Predictions
+    from nnunet_iac.nnunet.cases.measured_arms import measure_arms
+    from nnunet_iac.nnunet.cases.predictions import Arm, Predictions
     from nnunet_iac.reports.comparison import build_comparison
 
     folders = {arm: [trainings[target, arm, seed].folder for seed in study.seeds] for arm in study.arms}

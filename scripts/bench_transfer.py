@@ -44,12 +44,12 @@ from transfer_study import BUDGET, TRAINERS, Study
 from transfer_table import Search, curves_of, draw, markdown, rows_of
 
 from nnunet_iac.atomic import write_json
-from nnunet_iac.nnunet.training_processes import run_trainings
+from nnunet_iac.nnunet.studies.training_processes import run_trainings
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run what is not done, print the table; the status is 1 if an arm failed."""
-    from nnunet_iac.nnunet.hosts import results_folder
+    from nnunet_iac.nnunet.files.hosts import results_folder
 
     args = _parse(argv)
     study, results = _study(args), results_folder()
@@ -94,7 +94,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _study(args: argparse.Namespace) -> Study:
-    from nnunet_iac.nnunet.plans import preprocessed_folder
+    from nnunet_iac.nnunet.files.plans import preprocessed_folder
 
     return Study(
         dataset=preprocessed_folder(args.dataset).name,

@@ -8,9 +8,10 @@ from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
 
-from nnunet_iac.nnunet.plans import Plans, configuration_of, derive, plans_path, read_plans
-from nnunet_iac.nnunet.settings import Settings, parse_assignments
-from nnunet_iac.nnunet.training_processes import Training
+from nnunet_iac.nnunet.files.plans import Plans, configuration_of, derive, plans_path, read_plans
+from nnunet_iac.nnunet.files.setting_assignments import parse_assignments
+from nnunet_iac.nnunet.files.settings import Settings
+from nnunet_iac.nnunet.studies.training_processes import Training
 
 HOST, STOCK, CONTROL, RANDOM, FULL, PRUNED, SHORT, ATTENTION, DENSE = (
     *("host", "stock", "identity", "random"),

@@ -38,11 +38,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nnunet_iac.nnunet.paper_matrix import ARMS, CONTROL, FULL, HOSTS, PRUNED, RANDOM, Job, Matrix
-from nnunet_iac.nnunet.training_processes import Training, run_trainings
+from nnunet_iac.nnunet.studies.paper_matrix import ARMS, CONTROL, FULL, HOSTS, PRUNED, RANDOM, Job, Matrix
+from nnunet_iac.nnunet.studies.training_processes import Training, run_trainings
 
 if TYPE_CHECKING:
-    from nnunet_iac.nnunet.measured_arms import MeasuredArms
+    from nnunet_iac.nnunet.cases.measured_arms import MeasuredArms
     from nnunet_iac.reports.comparison import Comparison
     from nnunet_iac.reports.paper_tables import Section
     from nnunet_iac.reports.result import SearchResult
@@ -59,8 +59,8 @@ _NO_CONTROL = f"no control: add {CONTROL}"
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Prepare, run (or print) what is not done, write the tables; the status is 1 if a job failed."""
-    from nnunet_iac.nnunet.hosts import results_folder
-    from nnunet_iac.nnunet.plans import preprocessed_folder
+    from nnunet_iac.nnunet.files.hosts import results_folder
+    from nnunet_iac.nnunet.files.plans import preprocessed_folder
 
     args = _parse(argv)
     if CONTROL not in args.arms:
@@ -137,7 +137,7 @@ def _environment() -> dict[str, str]:
 
 def _prepare(matrix: Matrix, folder: Path, processes: int) -> None:
     """Plan, preprocess, split and derive the plans of all jobs, each only if it is not there."""
-    from nnunet_iac.nnunet.plans import configuration_of, plans_path, read_plans
+    from nnunet_iac.nnunet.files.plans import configuration_of, plans_path, read_plans
 
     number, configuration = str(int(matrix.dataset[7:10])), matrix.configuration
     for host in (HOSTS[name] for name in matrix.hosts):
@@ -159,7 +159,7 @@ def _nnunet(*words: str) -> None:
 
 
 def _cases(folder: Path) -> list[str]:
-    from nnunet_iac.nnunet.label_set import read_label_set
+    from nnunet_iac.nnunet.files.label_set import read_label_set
 
     references = folder / "gt_segmentations"
     if not references.is_dir():
@@ -176,7 +176,7 @@ def _is_preprocessed(folder: Path, data: str) -> bool:
 def _ensure_splits(folder: Path) -> None:
     """Write nnU-Net's split (by patient where they are known) now: jobs that start together would all write it."""
     from nnunet_iac.atomic import write_json
-    from nnunet_iac.nnunet.splits import FOLDS, SPLITS, find_grouping, patient_folds
+    from nnunet_iac.nnunet.files.splits import FOLDS, SPLITS, find_grouping, patient_folds
 
     cases = _cases(folder)
     grouping = find_grouping(cases, folder)
@@ -232,8 +232,8 @@ def _write_tables(matrix: Matrix, trainings: Mapping[Job, Training], args: argpa
 
 def _measure(outcome: Outcome, processes: int) -> MeasuredArms | None:
     """Measure what is finished; a run is all folds of one seed."""
-    from nnunet_iac.nnunet.measured_arms import measure_arms
-    from nnunet_iac.nnunet.predictions import Arm, Predictions
+    from nnunet_iac.nnunet.cases.measured_arms import measure_arms
+    from nnunet_iac.nnunet.cases.predictions import Arm, Predictions
 
     arms = []
     for group in filter(outcome.is_finished, outcome.groups):

@@ -60,10 +60,10 @@ def bring(study: Study, target: str, seed: int, results: Path) -> None:
     from nnunet_iac.metaspace.relatives import find_nearness
     from nnunet_iac.metaspace.settings import FitSettings
     from nnunet_iac.metaspace.zoo_tasks import read_tasks
-    from nnunet_iac.nnunet.image_samples import prepared_data
-    from nnunet_iac.nnunet.retrieval import choose
-    from nnunet_iac.nnunet.retrieval_request import Request
-    from nnunet_iac.nnunet.retrieval_target import fitting_tasks, retrieval_target
+    from nnunet_iac.nnunet.cases.image_samples import prepared_data
+    from nnunet_iac.nnunet.retrieval.retrieval import choose
+    from nnunet_iac.nnunet.retrieval.retrieval_request import Request
+    from nnunet_iac.nnunet.retrieval.retrieval_target import fitting_tasks, retrieval_target
     from nnunet_iac.zoo.store import Zoo
 
     zoo, first = Zoo(study.zoo_folder(target, results)), (target, arms[0], seed)
@@ -110,8 +110,8 @@ def retrieved(study: Study, run: Run, results: Path) -> dict[str, Any]:
     Raises:
         SystemExit: if not.
     """
-    from nnunet_iac.nnunet.model_folder import RECORD
-    from nnunet_iac.nnunet.plans import configuration_of, read_plans
+    from nnunet_iac.nnunet.files.model_folder import RECORD
+    from nnunet_iac.nnunet.files.plans import configuration_of, read_plans
     from nnunet_iac.zoo.store import Zoo
 
     target, arm, seed = run
@@ -132,7 +132,7 @@ def retrieved(study: Study, run: Run, results: Path) -> dict[str, Any]:
 
 def _datasets(zoo: Zoo, record: Mapping[str, Any]) -> set[str]:
     """Return the data sets that the supernets of all candidates have seen: hosts and what these started from too."""
-    from nnunet_iac.nnunet.nearest_source import lineage_of
+    from nnunet_iac.nnunet.transfer.nearest_source import lineage_of
 
     entries = [zoo.entry(one["supernet"]) for one in record.get("candidates", ())]
     hosts = [entry.facts["host"]["dataset"] for entry in entries if entry.facts.get("host")]
@@ -168,7 +168,7 @@ def _seconds(folder: Path) -> float:
 
 def _is_retrieved(study: Study, run: Run, results: Path) -> bool:
     """Return whether an arm's retrieval is done; plans of one that was killed before its record came are removed."""
-    from nnunet_iac.nnunet.model_folder import RECORD
+    from nnunet_iac.nnunet.files.model_folder import RECORD
 
     if (study.retrieval_folder(run, results) / RECORD).is_file():
         return True
@@ -177,6 +177,6 @@ def _is_retrieved(study: Study, run: Run, results: Path) -> bool:
 
 
 def _plans_path(study: Study, run: Run) -> Path:
-    from nnunet_iac.nnunet.plans import plans_path, preprocessed_folder
+    from nnunet_iac.nnunet.files.plans import plans_path, preprocessed_folder
 
     return plans_path(preprocessed_folder(run[0]), study.plans_name(run))

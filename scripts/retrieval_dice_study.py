@@ -10,7 +10,7 @@ from pathlib import Path
 from retrieval_dice_tables import SCRATCH
 
 from nnunet_iac.atomic import write_json
-from nnunet_iac.nnunet.training_processes import Training
+from nnunet_iac.nnunet.studies.training_processes import Training
 
 Run = tuple[str, str, int]
 """Target, arm and seed."""
@@ -74,7 +74,7 @@ class Study:
 
     def retrieval_folder(self, run: Run, results: Path) -> Path:
         """Return where ``nnunet-iac retrieve`` keeps what it found for an arm."""
-        from nnunet_iac.nnunet.retrieved_trainer import retrieval_folder
+        from nnunet_iac.nnunet.retrieval.retrieved_trainer import retrieval_folder
 
         return retrieval_folder(results, run[0], self.plans_name(run), self.configuration)
 
@@ -156,7 +156,7 @@ def write_plans(study: Study, target: str, seed: int) -> None:
     Raises:
         SystemExit: if settings are refused, or there are plans of that name with others.
     """
-    from nnunet_iac.nnunet.study_plans import ensure_derived
+    from nnunet_iac.nnunet.studies.study_plans import ensure_derived
 
     name, settings = study.plans_name((target, SCRATCH, seed)), [*study.budget, f"search.seed={seed}"]
     patch_size = study.patch_sizes.get(target)

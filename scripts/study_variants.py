@@ -7,9 +7,9 @@ from copy import deepcopy
 from pathlib import Path
 
 from nnunet_iac.atomic import write_json
-from nnunet_iac.nnunet.label_set import read_dataset_json
-from nnunet_iac.nnunet.plans import Plans, configuration_of, plans_path, read_plans, write_plans
-from nnunet_iac.nnunet.splits import GROUPS, SPLITS, find_grouping, planned_folds, read_splits
+from nnunet_iac.nnunet.files.label_set import read_dataset_json
+from nnunet_iac.nnunet.files.plans import Plans, configuration_of, plans_path, read_plans, write_plans
+from nnunet_iac.nnunet.files.splits import GROUPS, SPLITS, find_grouping, planned_folds, read_splits
 
 FEWEST_CHANNELS = 8
 """Of a stage of a thinned network: cells work on a half of a quarter of a skip's channels."""

@@ -23,8 +23,8 @@ from nnunet_folders import DATASET, Folders  # noqa: E402
 from tiny_dataset import plan, write_raw  # noqa: E402
 from tiny_sources import fill  # noqa: E402
 
-from nnunet_iac.nnunet.hosts import read_checkpoint  # noqa: E402
-from nnunet_iac.nnunet.plans import read_plans, write_plans  # noqa: E402
+from nnunet_iac.nnunet.files.hosts import read_checkpoint  # noqa: E402
+from nnunet_iac.nnunet.files.plans import read_plans, write_plans  # noqa: E402
 from nnunet_iac.zoo.store import Zoo  # noqa: E402
 from nnunet_iac.zoo.verification import verify  # noqa: E402
 

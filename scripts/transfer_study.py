@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nnunet_iac.nnunet.training_processes import Training
+from nnunet_iac.nnunet.studies.training_processes import Training
 from nnunet_iac.reports.result import FILE_NAME as RESULT
 
 SCRATCH = "scratch"
@@ -96,7 +96,7 @@ class Study:
         Raises:
             SystemExit: if settings are refused, or there are plans of that name with others.
         """
-        from nnunet_iac.nnunet.study_plans import ensure_derived
+        from nnunet_iac.nnunet.studies.study_plans import ensure_derived
 
         name, settings = self.plans_name(arm, seed), self.settings(arm, seed)
         try:

@@ -13,7 +13,7 @@ import pytest
 from nnunet_folders import DATASET, Folders
 from prediction_folders import CASES, DATASET_JSON, write_dataset, write_json, write_masks
 
-from nnunet_iac.nnunet.training_processes import SUMMARY, Training
+from nnunet_iac.nnunet.studies.training_processes import SUMMARY, Training
 
 SECONDS = {"full search": 80, "pruned search": 20, "short search": 5}
 

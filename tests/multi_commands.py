@@ -9,7 +9,7 @@ from nnunet_folders import Folders
 from prepared_datasets import CASES, LABELS, REGIONS, write_json, write_prepared
 
 from nnunet_iac.cli.main import main
-from nnunet_iac.nnunet.search_import import KIND
+from nnunet_iac.nnunet.zoo_entries.search_import import KIND
 from nnunet_iac.zoo.entry import Entry
 from nnunet_iac.zoo.store import Zoo
 

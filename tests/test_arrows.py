@@ -33,6 +33,21 @@ ALLOWED = {
 }
 """What each folder may import of the package; ``cli`` and the modules at the top are read below."""
 
+GROUPS = {
+    "files": set(),
+    "doctor": set(),
+    "cases": {"files"},
+    "studies": {"files"},
+    "training": {"files", "cases"},
+    "probe": {"files", "cases", "training"},
+    "pretraining": {"files", "cases", "training"},
+    "retrieval": {"files", "cases", "training", "probe", "pretraining"},
+    "supernets": {"files", "cases", "retrieval"},
+    "zoo_entries": {"files", "training", "retrieval"},
+    "transfer": {"files", "cases", "training", "retrieval", "supernets", "zoo_entries"},
+}
+"""What each folder of ``nnunet`` may import of the others there."""
+
 FORBIDDEN = {
     "cells": {"nnunetv2", "SimpleITK", "batchgenerators"},
     "search": {"nnunetv2", "SimpleITK", "batchgenerators"},
@@ -100,6 +115,28 @@ def test_folders_keep_to_their_libraries(path):
 @pytest.mark.parametrize("path", [p for p in FILES if folder_of(p) not in ("nnunet", "trainers", "cli")], ids=name_of)
 def test_only_nnunet_and_trainers_know_nnunet(path):
     assert not [name for name in imports(path) if name.split(".")[0] == "nnunetv2"]
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in FILES if folder_of(p) == "nnunet" and p.parent.name != "nnunet"], ids=name_of
+)
+def test_arrows_inside_nnunet(path):
+    reached = {name.split(".")[2] for name in imports(path) if name.startswith("nnunet_iac.nnunet.")}
+    assert reached <= GROUPS[path.parent.name] | {path.parent.name}
+
+
+def test_the_groups_of_nnunet_have_an_order():
+    left = dict(GROUPS)
+    while left:
+        first = [name for name, below in left.items() if not below & set(left)]
+        assert first, f"a circle among {sorted(left)}"
+        for name in first:
+            del left[name]
+
+
+def test_nothing_lies_beside_the_groups_of_nnunet():
+    found = {path.name for path in (PACKAGE / "nnunet").iterdir() if path.name != "__pycache__"}
+    assert found == {"__init__.py", *GROUPS}
 
 
 @pytest.mark.parametrize("path", [p for p in FILES if folder_of(p) == "reports"], ids=name_of)

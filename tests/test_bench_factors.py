@@ -12,8 +12,8 @@ import pytest
 from fake_trainings import FakeTrainings, fake_trainings
 from nnunet_folders import DATASET, Folders
 
-from nnunet_iac.nnunet.plans import configuration_of, read_plans
-from nnunet_iac.nnunet.splits import planned_folds
+from nnunet_iac.nnunet.files.plans import configuration_of, read_plans
+from nnunet_iac.nnunet.files.splits import planned_folds
 
 SCRIPTS = str(Path(__file__).parents[1] / "scripts")
 WORDS = ["-d", "990", "--seeds", "0", "1", "--batch-size", "4"]

@@ -16,7 +16,7 @@ from nnunet_folders import Folders
 from numpy.random import default_rng
 
 from nnunet_iac.atomic import write_json
-from nnunet_iac.nnunet.training_processes import Training
+from nnunet_iac.nnunet.studies.training_processes import Training
 
 SCRIPTS = str(Path(__file__).parents[1] / "scripts")
 WORDS = ("-d", "990", "--host-plans", "nnUNetPlans", "--seeds", "3", "4")

@@ -15,9 +15,9 @@ from fake_trainings import search_result
 from nnunet_folders import Folders
 from prepared_datasets import write_prepared
 
-from nnunet_iac.nnunet.plans import read_plans
-from nnunet_iac.nnunet.settings import Settings
-from nnunet_iac.nnunet.training_processes import Training
+from nnunet_iac.nnunet.files.plans import read_plans
+from nnunet_iac.nnunet.files.settings import Settings
+from nnunet_iac.nnunet.studies.training_processes import Training
 
 SCRIPTS = str(Path(__file__).parents[1] / "scripts")
 TRAINERS = Path(__file__).parents[1] / "trainers"

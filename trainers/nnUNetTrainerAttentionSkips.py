@@ -1,6 +1,6 @@
 """``-tr nnUNetTrainerAttentionSkips``, found by nnU-Net through nnUNet_extTrainer."""
 
-from nnunet_iac.nnunet.baseline_trainer import BaselineTrainer
+from nnunet_iac.nnunet.training.baseline_trainer import BaselineTrainer
 
 
 class nnUNetTrainerAttentionSkips(BaselineTrainer):

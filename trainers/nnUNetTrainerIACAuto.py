@@ -1,7 +1,7 @@
 """``-tr nnUNetTrainerIACAuto``, found by nnU-Net through nnUNet_extTrainer."""
 
-from nnunet_iac.nnunet.auto_trainer import AutoTrainer
-from nnunet_iac.nnunet.recipe import Recipe
+from nnunet_iac.nnunet.training.recipe import Recipe
+from nnunet_iac.nnunet.transfer.auto_trainer import AutoTrainer
 
 
 class nnUNetTrainerIACAuto(AutoTrainer):

@@ -1,7 +1,7 @@
 """``-tr nnUNetTrainerIACImplantFullSearch``, found by nnU-Net through nnUNet_extTrainer."""
 
-from nnunet_iac.nnunet.recipe import Recipe
-from nnunet_iac.nnunet.trainers import IACTrainer
+from nnunet_iac.nnunet.training.recipe import Recipe
+from nnunet_iac.nnunet.training.trainers import IACTrainer
 
 
 class nnUNetTrainerIACImplantFullSearch(IACTrainer):

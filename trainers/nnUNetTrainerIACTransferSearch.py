@@ -1,7 +1,7 @@
 """``-tr nnUNetTrainerIACTransferSearch``, found by nnU-Net through nnUNet_extTrainer."""
 
-from nnunet_iac.nnunet.recipe import Recipe
-from nnunet_iac.nnunet.transfer_trainer import TransferTrainer
+from nnunet_iac.nnunet.training.recipe import Recipe
+from nnunet_iac.nnunet.transfer.transfer_trainer import TransferTrainer
 
 
 class nnUNetTrainerIACTransferSearch(TransferTrainer):

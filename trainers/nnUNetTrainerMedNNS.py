@@ -1,7 +1,7 @@
 """``-tr nnUNetTrainerMedNNS``, found by nnU-Net through nnUNet_extTrainer."""
 
-from nnunet_iac.nnunet.recipe import Recipe
-from nnunet_iac.nnunet.retrieved_trainer import RetrievedTrainer
+from nnunet_iac.nnunet.retrieval.retrieved_trainer import RetrievedTrainer
+from nnunet_iac.nnunet.training.recipe import Recipe
 
 
 class nnUNetTrainerMedNNS(RetrievedTrainer):

@@ -1,7 +1,7 @@
 """``-tr nnUNetTrainerPretrainedEncoder``, found by nnU-Net through nnUNet_extTrainer."""
 
-from nnunet_iac.nnunet.pretrained_encoder import PretrainedEncoderTrainer
-from nnunet_iac.nnunet.recipe import Recipe
+from nnunet_iac.nnunet.pretraining.pretrained_encoder import PretrainedEncoderTrainer
+from nnunet_iac.nnunet.training.recipe import Recipe
 
 
 class nnUNetTrainerPretrainedEncoder(PretrainedEncoderTrainer):

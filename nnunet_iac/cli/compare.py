@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from nnunet_iac.cli.arguments import output_path
 
 if TYPE_CHECKING:
-    from nnunet_iac.nnunet.measured_arms import MeasuredArms
-    from nnunet_iac.nnunet.predictions import Arm
+    from nnunet_iac.nnunet.cases.measured_arms import MeasuredArms
+    from nnunet_iac.nnunet.cases.predictions import Arm
     from nnunet_iac.reports.comparison import Comparison
 
 HELP = "compare models patient by patient: Dice and HD95, confidence intervals, tests, non-inferiority"
@@ -64,8 +64,8 @@ def run(args: argparse.Namespace) -> int:
         ValueError: if arms, classes, patients or masks do not fit.
         FileNotFoundError: if folders, references or ``dataset.json`` are missing.
     """
-    from nnunet_iac.nnunet.measured_arms import measure_arms
-    from nnunet_iac.nnunet.predictions import find_arms
+    from nnunet_iac.nnunet.cases.measured_arms import measure_arms
+    from nnunet_iac.nnunet.cases.predictions import find_arms
     from nnunet_iac.reports.comparison import build_comparison, comparison_markdown
 
     for option, margin in (("--margin", args.margin), ("--margin-hd95", args.margin_hd95)):

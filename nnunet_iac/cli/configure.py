@@ -33,7 +33,7 @@ class _ListSettings(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         from dataclasses import fields
 
-        from nnunet_iac.nnunet.settings import SECTIONS
+        from nnunet_iac.nnunet.files.settings import SECTIONS
 
         for name, section in SECTIONS.items():
             for f in fields(section):
@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
         FileNotFoundError: if the plans to derive from are missing.
         FileExistsError: if the new plans exist and ``--overwrite`` was not given.
     """
-    from nnunet_iac.nnunet.plans import (
+    from nnunet_iac.nnunet.files.plans import (
         derive,
         new_plans_path,
         plans_path,
@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
         settings_of,
         write_plans,
     )
-    from nnunet_iac.nnunet.settings import parse_assignments
+    from nnunet_iac.nnunet.files.setting_assignments import parse_assignments
 
     if args.batch_size is not None and args.batch_size < 2:
         raise ValueError(f"--batch-size: expected at least 2, got {args.batch_size}")

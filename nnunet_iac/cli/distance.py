@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from nnunet_iac.cli.arguments import add_device_argument, add_trust_argument, check_folder, device_of, output_path
 
 if TYPE_CHECKING:
-    from nnunet_iac.nnunet.encoders import ImageEncoder
-    from nnunet_iac.nnunet.image_samples import PreparedData
+    from nnunet_iac.nnunet.cases.encoders import ImageEncoder
+    from nnunet_iac.nnunet.cases.image_samples import PreparedData
     from nnunet_iac.similarity.distance import DistanceResult
     from nnunet_iac.similarity.features import Embedding
 
@@ -81,8 +81,8 @@ def _embed_all(args: argparse.Namespace) -> dict[str, Embedding]:
     """Return the embedding of every data set, the target first; everything is looked for before anything is read."""
     from tqdm import tqdm
 
-    from nnunet_iac.nnunet.encoders import load_encoder
-    from nnunet_iac.nnunet.image_samples import prepared_data
+    from nnunet_iac.nnunet.cases.encoders import load_encoder
+    from nnunet_iac.nnunet.cases.image_samples import prepared_data
 
     if args.images < 1:
         raise ValueError(f"--images: expected at least one patch, got {args.images}")
@@ -99,7 +99,7 @@ def _embed_all(args: argparse.Namespace) -> dict[str, Embedding]:
 
 
 def _embed(encoder: ImageEncoder, data: PreparedData, count: int, seed: int) -> Embedding:
-    from nnunet_iac.nnunet.image_samples import sample_batches
+    from nnunet_iac.nnunet.cases.image_samples import sample_batches
     from nnunet_iac.similarity.features import embed
 
     # Responses of full resolution are many times the patch: one volume at a time.

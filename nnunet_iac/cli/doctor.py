@@ -28,8 +28,8 @@ def run(args: argparse.Namespace) -> int:
     if args.datasets is not None:
         return _print_datasets(DATASETS if args.datasets == "all" else (args.datasets,))
     from nnunet_iac.cli.trainers import trainers_folder
-    from nnunet_iac.nnunet.finding import Machine
-    from nnunet_iac.nnunet.installation import check_installation
+    from nnunet_iac.nnunet.doctor.finding import Machine
+    from nnunet_iac.nnunet.doctor.installation import check_installation
 
     trainers: Path | None = None
     try:
@@ -54,7 +54,7 @@ def _dataset(text: str) -> str:
 
 
 def _print_datasets(names: Iterable[str]) -> int:
-    from nnunet_iac.nnunet.paper_datasets import PAPER_DATASETS, describe
+    from nnunet_iac.nnunet.doctor.paper_datasets import PAPER_DATASETS, describe
 
     print("\n\n".join(describe(PAPER_DATASETS[name]) for name in names))
     return 0

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from nnunet_iac.cli.arguments import add_device_argument, device_of, fold, output_path
 
 if TYPE_CHECKING:
-    from nnunet_iac.nnunet.image_samples import PreparedData
-    from nnunet_iac.nnunet.pretraining_plan import PretrainingPlan, PretrainingResult, Task
-    from nnunet_iac.nnunet.robustness_scores import TargetWatch
+    from nnunet_iac.nnunet.cases.image_samples import PreparedData
+    from nnunet_iac.nnunet.pretraining.pretraining_plan import PretrainingPlan, PretrainingResult, Task
+    from nnunet_iac.nnunet.pretraining.robustness_scores import TargetWatch
 
 HELP = "pretrain the encoder of a plan on images or other data sets, watched on the target's images"
 
@@ -66,11 +66,11 @@ def run(args: argparse.Namespace) -> int:
     """
     import torch
 
-    from nnunet_iac.nnunet.image_samples import prepared_data
-    from nnunet_iac.nnunet.pretraining import Pretraining
-    from nnunet_iac.nnunet.pretraining_files import FILES
-    from nnunet_iac.nnunet.run_state import alone_in, remove_files
-    from nnunet_iac.nnunet.weights import read_weight_target
+    from nnunet_iac.nnunet.cases.image_samples import prepared_data
+    from nnunet_iac.nnunet.files.run_state import alone_in, remove_files
+    from nnunet_iac.nnunet.files.weights import read_weight_target
+    from nnunet_iac.nnunet.pretraining.pretraining import Pretraining
+    from nnunet_iac.nnunet.pretraining.pretraining_files import FILES
 
     device = device_of(args.device)
     data = prepared_data(args.dataset, args.configuration, args.plans, fold=args.fold)
@@ -101,7 +101,7 @@ def _batch_size(wanted: int | None, data: PreparedData) -> int:
 
 
 def _plan(args: argparse.Namespace) -> PretrainingPlan:
-    from nnunet_iac.nnunet.pretraining_plan import PretrainingPlan
+    from nnunet_iac.nnunet.pretraining.pretraining_plan import PretrainingPlan
     from nnunet_iac.robustness.selection import StoppingRule
 
     return PretrainingPlan(
@@ -115,9 +115,9 @@ def _plan(args: argparse.Namespace) -> PretrainingPlan:
 
 
 def _task(args: argparse.Namespace, data: PreparedData, channels: int, batch_size: int) -> Task:
-    from nnunet_iac.nnunet.image_samples import prepared_data
-    from nnunet_iac.nnunet.pretraining_datasets import SegmentationSources
-    from nnunet_iac.nnunet.pretraining_images import ImageFolder
+    from nnunet_iac.nnunet.cases.image_samples import prepared_data
+    from nnunet_iac.nnunet.pretraining.pretraining_datasets import SegmentationSources
+    from nnunet_iac.nnunet.pretraining.pretraining_images import ImageFolder
 
     if args.images is not None:
         return ImageFolder(args.images, data.patch_size, channels, batch_size, args.seed)
@@ -132,7 +132,7 @@ def _task(args: argparse.Namespace, data: PreparedData, channels: int, batch_siz
 def _watch(args: argparse.Namespace, data: PreparedData, batch_size: int, device: str) -> TargetWatch:
     import torch
 
-    from nnunet_iac.nnunet.robustness_scores import WATCHED, ScoringPlan, TargetWatch, image_kind
+    from nnunet_iac.nnunet.pretraining.robustness_scores import WATCHED, ScoringPlan, TargetWatch, image_kind
 
     kind = args.kind or image_kind(data)
     plan = ScoringPlan(args.watched, batch_size, kind=kind, seed=args.seed, configuration=WATCHED)
@@ -140,9 +140,9 @@ def _watch(args: argparse.Namespace, data: PreparedData, batch_size: int, device
 
 
 def _folder(args: argparse.Namespace, data: PreparedData) -> Path:
-    from nnunet_iac.nnunet.hosts import results_folder
-    from nnunet_iac.nnunet.pretrained_encoder import pretraining_folder
-    from nnunet_iac.nnunet.pretraining_files import CHECKPOINT, STATE
+    from nnunet_iac.nnunet.files.hosts import results_folder
+    from nnunet_iac.nnunet.pretraining.pretrained_encoder import pretraining_folder
+    from nnunet_iac.nnunet.pretraining.pretraining_files import CHECKPOINT, STATE
 
     folder: Path = args.output or pretraining_folder(
         results_folder(), data.dataset, data.plans["plans_name"], data.configuration
@@ -157,15 +157,15 @@ def _folder(args: argparse.Namespace, data: PreparedData) -> Path:
 
 def _draw(folder: Path, result: PretrainingResult) -> None:
     from nnunet_iac.atomic import write_bytes
-    from nnunet_iac.nnunet.pretraining_files import PICTURE
+    from nnunet_iac.nnunet.pretraining.pretraining_files import PICTURE
     from nnunet_iac.reports.robustness_curve import robustness_png
 
     write_bytes(folder / PICTURE, robustness_png(result.losses, result.best_epoch))
 
 
 def _say(args: argparse.Namespace, folder: Path, result: PretrainingResult, plan: PretrainingPlan, task: Task) -> None:
-    from nnunet_iac.nnunet.pretraining_files import CHECKPOINT
-    from nnunet_iac.nnunet.pretraining_images import some_unreadable
+    from nnunet_iac.nnunet.pretraining.pretraining_files import CHECKPOINT
+    from nnunet_iac.nnunet.pretraining.pretraining_images import some_unreadable
 
     if task.unreadable:
         print(

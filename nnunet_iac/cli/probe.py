@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from nnunet_iac.cli.arguments import fold, output_path
 from nnunet_iac.markdown import table_text
-from nnunet_iac.nnunet.probe_words import NAMES
+from nnunet_iac.nnunet.probe.probe_words import NAMES
 
 if TYPE_CHECKING:
-    from nnunet_iac.nnunet.probe_plan import Probe
+    from nnunet_iac.nnunet.probe.probe_plan import Probe
 
 HELP = "estimate in minutes what cells bring over continued training of a host, and recommend"
 
@@ -95,7 +95,7 @@ def run(args: argparse.Namespace) -> int:
         ValueError: if an argument does not fit, or the folder holds another probe.
     """
     from nnunet_iac.atomic import write_json
-    from nnunet_iac.nnunet.probe_result import RECORD, probe_record
+    from nnunet_iac.nnunet.probe.probe_result import RECORD, probe_record
 
     _check(args)
     probe = _planned(args)
@@ -167,10 +167,10 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def _planned(args: argparse.Namespace) -> Probe:
-    from nnunet_iac.nnunet.hosts import results_folder
-    from nnunet_iac.nnunet.plans import preprocessed_folder
-    from nnunet_iac.nnunet.probe import held_out_limit
-    from nnunet_iac.nnunet.probe_plan import Budget, plan_probe
+    from nnunet_iac.nnunet.files.hosts import results_folder
+    from nnunet_iac.nnunet.files.plans import preprocessed_folder
+    from nnunet_iac.nnunet.probe.probe import held_out_limit
+    from nnunet_iac.nnunet.probe.probe_plan import Budget, plan_probe
 
     preprocessed = preprocessed_folder(args.dataset)
     name = f"probe_{args.plans}__{args.configuration}_fold{args.fold}"
@@ -184,8 +184,8 @@ def _trained(args: argparse.Namespace, probe: Probe) -> dict[Any, tuple[float, .
     """Train, unless there are too few patients to conclude anything from."""
     import torch
 
-    from nnunet_iac.nnunet.probe import run_probe
-    from nnunet_iac.nnunet.probe_trainer import TRAINERS
+    from nnunet_iac.nnunet.probe.probe import run_probe
+    from nnunet_iac.nnunet.probe.probe_trainer import TRAINERS
     from nnunet_iac.statistics.recommendation import FEWEST
 
     if probe.held_out_patients < FEWEST:

@@ -9,8 +9,8 @@ from nnunet_iac.cli.arguments import add_device_argument, device_of, fold
 from nnunet_iac.cli.fit_arguments import add_fit_arguments, fit_settings
 
 if TYPE_CHECKING:
-    from nnunet_iac.nnunet.retrieval_request import Request
-    from nnunet_iac.nnunet.retrieval_target import Target
+    from nnunet_iac.nnunet.retrieval.retrieval_request import Request
+    from nnunet_iac.nnunet.retrieval.retrieval_target import Target
 
 HELP = "choose a network and its weights from a zoo for a data set (MedNNS), for nnUNetTrainerMedNNS"
 
@@ -77,10 +77,10 @@ def run(args: argparse.Namespace) -> int:
             meets.
     """
     from nnunet_iac.metaspace.zoo_tasks import left_without, read_tasks
-    from nnunet_iac.nnunet.retrieval import retrieve
-    from nnunet_iac.nnunet.retrieval_target import fitting_tasks
-    from nnunet_iac.nnunet.retrieval_trainings import remove_trainings
-    from nnunet_iac.nnunet.run_state import alone_in
+    from nnunet_iac.nnunet.files.run_state import alone_in
+    from nnunet_iac.nnunet.retrieval.retrieval import retrieve
+    from nnunet_iac.nnunet.retrieval.retrieval_target import fitting_tasks
+    from nnunet_iac.nnunet.retrieval.retrieval_trainings import remove_trainings
     from nnunet_iac.zoo.store import Zoo
 
     def say(text: str) -> None:
@@ -105,7 +105,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _request(args: argparse.Namespace) -> Request:
     from nnunet_iac.metaspace.chosen_space import SpaceWish
-    from nnunet_iac.nnunet.retrieval_request import Request
+    from nnunet_iac.nnunet.retrieval.retrieval_request import Request
     from nnunet_iac.zoo.costs import Limits
 
     limits = Limits(args.max_params, args.max_macs, args.max_latency_ms, args.max_memory_mb)
@@ -115,13 +115,13 @@ def _request(args: argparse.Namespace) -> Request:
 
 
 def _target(args: argparse.Namespace) -> Target:
-    from nnunet_iac.nnunet.hosts import results_folder
-    from nnunet_iac.nnunet.image_samples import prepared_data
-    from nnunet_iac.nnunet.model_folder import RECORD
-    from nnunet_iac.nnunet.plans import new_plans_path, plans_path, preprocessed_folder, read_plans
-    from nnunet_iac.nnunet.retrieval_target import retrieval_target
-    from nnunet_iac.nnunet.retrieved_start import is_retrieved
-    from nnunet_iac.nnunet.retrieved_trainer import retrieval_folder
+    from nnunet_iac.nnunet.cases.image_samples import prepared_data
+    from nnunet_iac.nnunet.files.hosts import results_folder
+    from nnunet_iac.nnunet.files.model_folder import RECORD
+    from nnunet_iac.nnunet.files.plans import new_plans_path, plans_path, preprocessed_folder, read_plans
+    from nnunet_iac.nnunet.retrieval.retrieval_target import retrieval_target
+    from nnunet_iac.nnunet.retrieval.retrieved_start import is_retrieved
+    from nnunet_iac.nnunet.retrieval.retrieved_trainer import retrieval_folder
 
     data = prepared_data(args.dataset, args.configuration, args.plans, fold=args.fold)
     name = args.output or f"{args.plans}{SUFFIX}"

@@ -1,6 +1,7 @@
 """``nnunet-iac score``: how robust are encoders on a data set's own images; lower is more robust.
 
-By default as a pretraining is watched (:data:`nnunet_iac.nnunet.robustness_scores.WATCHED`): deepest level, unpooled.
+By default as a pretraining is watched: deepest level, unpooled
+(:data:`nnunet_iac.nnunet.pretraining.robustness_scores.WATCHED`).
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from nnunet_iac.cli.arguments import add_device_argument, add_trust_argument, check_folder, device_of, fold, output_path
 
 if TYPE_CHECKING:
-    from nnunet_iac.nnunet.image_samples import PreparedData
-    from nnunet_iac.nnunet.robustness_scores import ScoringPlan
+    from nnunet_iac.nnunet.cases.image_samples import PreparedData
+    from nnunet_iac.nnunet.pretraining.robustness_scores import ScoringPlan
     from nnunet_iac.robustness.score import Score
 
 HELP = "score encoders on a data set's training images: contrastive robustness loss, lower is more robust"
@@ -79,9 +80,9 @@ def score_all(args: argparse.Namespace) -> tuple[PreparedData, ScoringPlan, dict
         FileNotFoundError: if the data set, an encoder or the folder of ``--json`` is missing.
         ValueError: for bad arguments, plans or checkpoints.
     """
-    from nnunet_iac.nnunet.encoders import load_encoder
-    from nnunet_iac.nnunet.image_samples import prepared_data
-    from nnunet_iac.nnunet.robustness_scores import ScoringPlan, image_kind, score_encoders
+    from nnunet_iac.nnunet.cases.encoders import load_encoder
+    from nnunet_iac.nnunet.cases.image_samples import prepared_data
+    from nnunet_iac.nnunet.pretraining.robustness_scores import ScoringPlan, image_kind, score_encoders
     from nnunet_iac.robustness.score import ScoringConfiguration
 
     if len(set(args.encoders)) < len(args.encoders):

@@ -10,7 +10,7 @@ from nnunet_iac.cli import score as scoring
 from nnunet_iac.cli.arguments import output_path
 
 if TYPE_CHECKING:
-    from nnunet_iac.nnunet.predictions import Arm
+    from nnunet_iac.nnunet.cases.predictions import Arm
     from nnunet_iac.robustness.hybrid import HybridDecision
     from nnunet_iac.robustness.score import Score
 
@@ -89,13 +89,13 @@ def _ranking(scores: dict[str, Score], chosen: str, untrained: str | None) -> li
 
 
 def _probe_arms(folders: list[str]) -> tuple[Arm, ...]:
-    from nnunet_iac.nnunet.predictions import find_arms
+    from nnunet_iac.nnunet.cases.predictions import find_arms
 
     return find_arms(folders, ["no pretraining", "pretrained"])
 
 
 def _settle(arms: tuple[Arm, ...], beats: bool | None) -> HybridDecision:
-    from nnunet_iac.nnunet.measured_arms import measure_arms
+    from nnunet_iac.nnunet.cases.measured_arms import measure_arms
     from nnunet_iac.robustness.hybrid import decide, probe_outcome
 
     dice = measure_arms(arms).scores({arm.name: arm.name for arm in arms}).paired("dice") / 100

@@ -52,8 +52,8 @@ def run(args: argparse.Namespace) -> int:
         FileNotFoundError: if a file or the output's folder is missing.
         FileExistsError: if the output exists and ``--overwrite`` was not given.
     """
-    from nnunet_iac.nnunet.weight_source import read_weight_source
-    from nnunet_iac.nnunet.weights import read_weight_target, transfer_to_file
+    from nnunet_iac.nnunet.files.weight_source import read_weight_source
+    from nnunet_iac.nnunet.files.weights import read_weight_target, transfer_to_file
 
     _check_output(args.output, args.source, args.overwrite)
     target = read_weight_target(args.dataset, args.configuration, args.plans)

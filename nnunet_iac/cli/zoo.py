@@ -96,8 +96,8 @@ def run(args: argparse.Namespace) -> int:
 
 def add(args: argparse.Namespace) -> int:
     """Read folds into the zoo, one after the other; what is wrong with one does not stop the others."""
-    from nnunet_iac.nnunet.search_import import searches_in
-    from nnunet_iac.nnunet.zoo_import import folds_of, read_fold
+    from nnunet_iac.nnunet.zoo_entries.search_import import searches_in
+    from nnunet_iac.nnunet.zoo_entries.zoo_import import folds_of, read_fold
     from nnunet_iac.zoo.store import Zoo
 
     def read(fold: Path) -> tuple[Description, dict[str, Any]]:
@@ -130,8 +130,8 @@ def add(args: argparse.Namespace) -> int:
 
 def _read_search(fold: Path, args: argparse.Namespace) -> tuple[Description, dict[str, Any]]:
     """Read a search on one data set, or one on several together."""
-    from nnunet_iac.nnunet.multi_entry import is_multi, read_multi_again
-    from nnunet_iac.nnunet.search_import import read_search, read_search_state
+    from nnunet_iac.nnunet.transfer.multi_entry import is_multi, read_multi_again
+    from nnunet_iac.nnunet.zoo_entries.search_import import read_search, read_search_state
     from nnunet_iac.search.search import STATE
 
     if not is_multi(state := read_search_state(fold / STATE)):
@@ -142,8 +142,8 @@ def _read_search(fold: Path, args: argparse.Namespace) -> tuple[Description, dic
 
 def _add_features(zoo: str, descriptions: list[Description]) -> None:
     """Add what distances to the searches' data sets need; where the preprocessed cases are elsewhere, say so."""
-    from nnunet_iac.nnunet.dataset_features import dataset_features
-    from nnunet_iac.nnunet.image_samples import prepared_data
+    from nnunet_iac.nnunet.cases.dataset_features import dataset_features
+    from nnunet_iac.nnunet.cases.image_samples import prepared_data
     from nnunet_iac.zoo.store import Zoo
 
     for about in {(about.dataset, about.configuration): about for about in descriptions}.values():

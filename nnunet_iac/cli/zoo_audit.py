@@ -12,7 +12,7 @@ from nnunet_iac.cli.arguments import add_device_argument, device_of
 from nnunet_iac.cli.zoo_build import add_folder_arguments, check_vacant
 
 if TYPE_CHECKING:
-    from nnunet_iac.nnunet.supernet_data import SupernetData
+    from nnunet_iac.nnunet.supernets.supernet_data import SupernetData
     from nnunet_iac.zoo.candidates_entries import Candidates
 
 HELP = "train some candidates of a supernet alone and report how far its ranking of them is right"
@@ -44,9 +44,9 @@ def run(args: argparse.Namespace) -> int:
     import torch
 
     from nnunet_iac.atomic import write_json
-    from nnunet_iac.nnunet.run_state import alone_in, remove_files, remove_leftovers
-    from nnunet_iac.nnunet.supernet_audit import FILES, RESULT, STATE, AuditPlan, SupernetAudit
-    from nnunet_iac.nnunet.supernet_measure import PatchMeasure
+    from nnunet_iac.nnunet.files.run_state import alone_in, remove_files, remove_leftovers
+    from nnunet_iac.nnunet.supernets.supernet_audit import FILES, RESULT, STATE, AuditPlan, SupernetAudit
+    from nnunet_iac.nnunet.supernets.supernet_measure import PatchMeasure
     from nnunet_iac.zoo.candidates_entries import find_candidates
     from nnunet_iac.zoo.store import Zoo
 
@@ -89,9 +89,9 @@ def _correlation(record: dict[str, float | None]) -> str:
 
 
 def _data(candidates: Candidates) -> SupernetData:
-    from nnunet_iac.nnunet.plans import configuration_of
-    from nnunet_iac.nnunet.supernet_data import supernet_data
-    from nnunet_iac.nnunet.supernet_entries import check_same_data
+    from nnunet_iac.nnunet.files.plans import configuration_of
+    from nnunet_iac.nnunet.supernets.supernet_data import supernet_data
+    from nnunet_iac.nnunet.supernets.supernet_entries import check_same_data
 
     known, entry = candidates.data, candidates.entry
     data = supernet_data(
@@ -113,7 +113,7 @@ def _data(candidates: Candidates) -> SupernetData:
 
 
 def _folder(args: argparse.Namespace, candidates: Candidates) -> Path:
-    from nnunet_iac.nnunet.hosts import results_folder
+    from nnunet_iac.nnunet.files.hosts import results_folder
 
     if args.output is not None:
         return Path(args.output)

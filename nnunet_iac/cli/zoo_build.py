@@ -13,9 +13,9 @@ from nnunet_iac.cli import zoo_build_multi
 from nnunet_iac.cli.arguments import add_device_argument, device_of, fold, output_path
 
 if TYPE_CHECKING:
-    from nnunet_iac.nnunet.supernet_build import BuildPlan, SupernetBuild
-    from nnunet_iac.nnunet.supernet_data import SupernetData
-    from nnunet_iac.nnunet.supernet_host import SupernetHost
+    from nnunet_iac.nnunet.supernets.supernet_build import BuildPlan, SupernetBuild
+    from nnunet_iac.nnunet.supernets.supernet_data import SupernetData
+    from nnunet_iac.nnunet.supernets.supernet_host import SupernetHost
     from nnunet_iac.zoo.store import Added
 
 HELP = (
@@ -121,9 +121,9 @@ def run(args: argparse.Namespace) -> int:
         return zoo_build_multi.run(args)
     zoo_build_multi.check_single(args)
     args.dataset = args.datasets[0]
-    from nnunet_iac.nnunet.run_state import alone_in, remove_files, remove_leftovers
-    from nnunet_iac.nnunet.supernet_build import FILES
-    from nnunet_iac.nnunet.supernet_entries import writable_zoo, write_entries
+    from nnunet_iac.nnunet.files.run_state import alone_in, remove_files, remove_leftovers
+    from nnunet_iac.nnunet.supernets.supernet_build import FILES
+    from nnunet_iac.nnunet.supernets.supernet_entries import writable_zoo, write_entries
 
     build = prepared_build(args)
     zoo = writable_zoo(args.zoo)
@@ -152,8 +152,8 @@ def prepared_build(args: argparse.Namespace) -> SupernetBuild:
     """
     import torch
 
-    from nnunet_iac.nnunet.supernet_build import BEFORE, CANDIDATES, FEATURES, STATE, SupernetBuild
-    from nnunet_iac.nnunet.supernet_entries import describe
+    from nnunet_iac.nnunet.supernets.supernet_build import BEFORE, CANDIDATES, FEATURES, STATE, SupernetBuild
+    from nnunet_iac.nnunet.supernets.supernet_entries import describe
     from nnunet_iac.zoo.candidates_entries import SUPERNET
 
     device = torch.device(device_of(args.device))
@@ -177,7 +177,7 @@ def check_vacant(args: argparse.Namespace, folder: Path, names: tuple[str, ...])
 
 
 def _data(args: argparse.Namespace) -> SupernetData:
-    from nnunet_iac.nnunet.supernet_data import supernet_data
+    from nnunet_iac.nnunet.supernets.supernet_data import supernet_data
 
     # A host has seen the fold's training cases; with all cases in them there are no others.
     on_validation = args.host is not None and args.fold != "all"
@@ -198,7 +198,7 @@ def _data(args: argparse.Namespace) -> SupernetData:
 
 
 def _plan(args: argparse.Namespace) -> BuildPlan:
-    from nnunet_iac.nnunet.supernet_build import BuildPlan
+    from nnunet_iac.nnunet.supernets.supernet_build import BuildPlan
     from nnunet_iac.zoo.shrinking import SupernetPlan
 
     if args.seed < 0:
@@ -212,15 +212,15 @@ def _plan(args: argparse.Namespace) -> BuildPlan:
 
 
 def _host(args: argparse.Namespace, data: SupernetData) -> SupernetHost | None:
-    from nnunet_iac.nnunet.supernet_host import supernet_host
+    from nnunet_iac.nnunet.supernets.supernet_host import supernet_host
 
     return None if args.host is None else supernet_host(args.host, data.training.dataset, args.fold)
 
 
 def _folder(args: argparse.Namespace) -> Path:
-    from nnunet_iac.nnunet.hosts import results_folder
-    from nnunet_iac.nnunet.plans import preprocessed_folder
-    from nnunet_iac.nnunet.supernet_entries import build_folder
+    from nnunet_iac.nnunet.files.hosts import results_folder
+    from nnunet_iac.nnunet.files.plans import preprocessed_folder
+    from nnunet_iac.nnunet.supernets.supernet_entries import build_folder
 
     if args.output is not None:
         return Path(args.output)
@@ -253,7 +253,7 @@ def _introduce(build: SupernetBuild) -> None:
 
 
 def _conclude(added: list[Added], dice: list[float], before: float | None) -> None:
-    from nnunet_iac.nnunet.supernet_build import doubts
+    from nnunet_iac.nnunet.supernets.supernet_build import doubts
 
     words = {"added": "", "kept": " is there already: kept as it is"}
     for one in added:

@@ -23,7 +23,7 @@ from nnunet_iac.cli.zoo_build import add_build_arguments, add_folder_arguments, 
 if TYPE_CHECKING:
     from distributed import Client
 
-    from nnunet_iac.nnunet.supernet_tasks import BuildTask
+    from nnunet_iac.nnunet.supernets.supernet_tasks import BuildTask
     from nnunet_iac.zoo.cluster import Failure
     from nnunet_iac.zoo.store import Zoo
 
@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
         ValueError: for whatever is wrong with the arguments, all of it together; nothing was started then.
         TimeoutError: if another process works in a folder that is to be started anew.
     """
-    from nnunet_iac.nnunet.supernet_entries import writable_zoo
+    from nnunet_iac.nnunet.supernets.supernet_entries import writable_zoo
 
     tasks = _checked(args)
     zoo = writable_zoo(args.zoo)
@@ -172,9 +172,9 @@ def _task(args: argparse.Namespace, dataset: str, number: int | str, zoo: Zoo | 
         OSError: as ``zoo build`` does.
         NotImplementedError: as ``zoo build`` does.
     """
-    from nnunet_iac.nnunet.plans import preprocessed_folder
-    from nnunet_iac.nnunet.supernet_entries import build_folder
-    from nnunet_iac.nnunet.supernet_tasks import build_task, check_state
+    from nnunet_iac.nnunet.files.plans import preprocessed_folder
+    from nnunet_iac.nnunet.supernets.supernet_entries import build_folder
+    from nnunet_iac.nnunet.supernets.supernet_tasks import build_task, check_state
 
     folder = args.output
     if folder is not None:
@@ -216,7 +216,7 @@ def _problem(check: Callable[[], object]) -> list[str]:
 
 
 def _check_zoo(zoo: str) -> None:
-    from nnunet_iac.nnunet.supernet_entries import writable_zoo
+    from nnunet_iac.nnunet.supernets.supernet_entries import writable_zoo
 
     writable_zoo(zoo)
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from nnunet_iac.cli.arguments import device_of
 
 if TYPE_CHECKING:
-    from nnunet_iac.nnunet.multi_data import MultiData
-    from nnunet_iac.nnunet.settings import Settings
+    from nnunet_iac.nnunet.files.settings import Settings
+    from nnunet_iac.nnunet.transfer.multi_data import MultiData
 
 SHARED = ("configuration", "plans", "patch_size", "batch_size", "iterations", "seed", "licence")
 """Options of a build that count with ``--multi`` too."""
@@ -83,10 +83,10 @@ def run(args: argparse.Namespace) -> int:
     import torch
 
     from nnunet_iac.cli.zoo_build import check_vacant
-    from nnunet_iac.nnunet.multi_entry import describe_multi, read_multi
-    from nnunet_iac.nnunet.multi_search import FILES, search_together
-    from nnunet_iac.nnunet.run_state import alone_in, remove_files, remove_leftovers
-    from nnunet_iac.nnunet.supernet_entries import writable_zoo
+    from nnunet_iac.nnunet.files.run_state import alone_in, remove_files, remove_leftovers
+    from nnunet_iac.nnunet.supernets.supernet_entries import writable_zoo
+    from nnunet_iac.nnunet.transfer.multi_entry import describe_multi, read_multi
+    from nnunet_iac.nnunet.transfer.multi_search import FILES, search_together
     from nnunet_iac.search.search import STATE
 
     device = torch.device(device_of(args.device))
@@ -112,8 +112,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _settings(args: argparse.Namespace) -> Settings:
-    from nnunet_iac.nnunet.multi_search import multi_settings
-    from nnunet_iac.nnunet.settings import parse_assignments
+    from nnunet_iac.nnunet.files.setting_assignments import parse_assignments
+    from nnunet_iac.nnunet.transfer.multi_search import multi_settings
 
     return multi_settings(
         args.datasets[0],
@@ -127,7 +127,7 @@ def _settings(args: argparse.Namespace) -> Settings:
 
 
 def _data(args: argparse.Namespace, settings: Settings) -> MultiData:
-    from nnunet_iac.nnunet.multi_data import multi_data
+    from nnunet_iac.nnunet.transfer.multi_data import multi_data
 
     return multi_data(
         args.datasets,
@@ -141,8 +141,8 @@ def _data(args: argparse.Namespace, settings: Settings) -> MultiData:
 
 
 def _folder(args: argparse.Namespace, data: MultiData) -> Path:
-    from nnunet_iac.nnunet.hosts import results_folder
-    from nnunet_iac.nnunet.multi_entry import multi_folder
+    from nnunet_iac.nnunet.files.hosts import results_folder
+    from nnunet_iac.nnunet.transfer.multi_entry import multi_folder
 
     if args.output is not None:
         return Path(args.output)

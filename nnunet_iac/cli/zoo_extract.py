@@ -49,8 +49,8 @@ def run(args: argparse.Namespace) -> int:
     """
     if args.candidate is not None or args.subnetwork is not None:
         return _extract_subnetwork(args)
-    from nnunet_iac.nnunet.weights import read_weight_target
-    from nnunet_iac.nnunet.zoo_network import check_starts, entry_network, write_network
+    from nnunet_iac.nnunet.files.weights import read_weight_target
+    from nnunet_iac.nnunet.zoo_entries.zoo_network import check_starts, entry_network, write_network
     from nnunet_iac.zoo.store import Zoo
 
     if args.plans_file:
@@ -74,10 +74,10 @@ def run(args: argparse.Namespace) -> int:
 
 def _extract_subnetwork(args: argparse.Namespace) -> int:
     """Write a sub-network as a checkpoint of nnU-Net whose plans have its architecture."""
-    from nnunet_iac.nnunet.plans import write_plans
-    from nnunet_iac.nnunet.supernet_entries import extract_subnetwork, subnetwork_target
-    from nnunet_iac.nnunet.weights import read_weight_target, write_weights
-    from nnunet_iac.nnunet.zoo_network import check_starts
+    from nnunet_iac.nnunet.files.plans import write_plans
+    from nnunet_iac.nnunet.files.weights import read_weight_target, write_weights
+    from nnunet_iac.nnunet.supernets.supernet_entries import extract_subnetwork, subnetwork_target
+    from nnunet_iac.nnunet.zoo_entries.zoo_network import check_starts
     from nnunet_iac.zoo.store import Zoo
 
     _check_output(args.output, args.overwrite)
@@ -101,7 +101,7 @@ def _extract_subnetwork(args: argparse.Namespace) -> int:
 
 def _recalibrate(entry: Entry, subnetwork: Subnetwork) -> None:
     """Recalibrate batch normalisation where the source's data are here; else say what the statistics are."""
-    from nnunet_iac.nnunet.supernet_entries import recalibrate_at_home
+    from nnunet_iac.nnunet.supernets.supernet_entries import recalibrate_at_home
 
     try:
         if layers := recalibrate_at_home(entry, subnetwork.network):

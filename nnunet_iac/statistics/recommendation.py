@@ -1,6 +1,6 @@
 """What a small paired experiment lets one recommend: an estimate, and a plain verdict from it.
 
-Everything here is a pure function of numbers; running the experiment is the business of :mod:`nnunet_iac.nnunet.probe`.
+Everything here is a pure function of numbers; :mod:`nnunet_iac.nnunet.probe.probe` runs the experiment.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from nnunet_iac.nnunet.recipe import Recipe
-from nnunet_iac.nnunet.trainers import IACTrainer
+from nnunet_iac.nnunet.training.recipe import Recipe
+from nnunet_iac.nnunet.training.trainers import IACTrainer
 
 
 class nnUNetTrainerSearchScratch(IACTrainer):

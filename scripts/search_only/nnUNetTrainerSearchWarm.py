@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from nnunet_iac.nnunet.recipe import Recipe
-from nnunet_iac.nnunet.transfer_trainer import TransferTrainer
+from nnunet_iac.nnunet.training.recipe import Recipe
+from nnunet_iac.nnunet.transfer.transfer_trainer import TransferTrainer
 
 
 class nnUNetTrainerSearchWarm(TransferTrainer):

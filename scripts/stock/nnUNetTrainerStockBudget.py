@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
-from nnunet_iac.nnunet.plans import configuration_of
-from nnunet_iac.nnunet.settings import Settings
-from nnunet_iac.nnunet.threads import respect_thread_limit
+from nnunet_iac.nnunet.files.plans import configuration_of
+from nnunet_iac.nnunet.files.settings import Settings
+from nnunet_iac.nnunet.training.threads import respect_thread_limit
 
 
 class nnUNetTrainerStockBudget(nnUNetTrainer):

@@ -6,7 +6,7 @@ import pytest
 
 from nnunet_iac.cells.cell_shape import CellShape
 from nnunet_iac.cells.genotype import Genotype
-from nnunet_iac.nnunet.settings import CellSettings
+from nnunet_iac.nnunet.files.settings import CellSettings
 
 OTHER = CellShape(nodes=3, second_input="encoder", width=0.25, first_level=1, projection="gain")
 

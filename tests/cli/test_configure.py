@@ -9,7 +9,7 @@ import pytest
 from nnunet_folders import DATASET, Folders
 
 from nnunet_iac.cli.main import main
-from nnunet_iac.nnunet.plans import configuration_of, read_plans
+from nnunet_iac.nnunet.files.plans import configuration_of, read_plans
 
 BASE = ["configure", "-d", "990", "-c", "2d"]
 

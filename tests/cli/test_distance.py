@@ -15,7 +15,7 @@ from prepared_datasets import CASES, REGIONS, write_json, write_prepared
 
 from nnunet_iac.cli import distance
 from nnunet_iac.cli.main import main
-from nnunet_iac.nnunet.weights import build_network, read_weight_target, write_weights
+from nnunet_iac.nnunet.files.weights import build_network, read_weight_target, write_weights
 from nnunet_iac.similarity.distance import METHODS, Method
 
 SAME, NEAR, FAR = "Dataset991_Same", "Dataset992_Near", "Dataset993_Far"

@@ -6,9 +6,9 @@ import pytest
 
 from nnunet_iac.cli import doctor
 from nnunet_iac.cli.main import main
-from nnunet_iac.nnunet import installation
-from nnunet_iac.nnunet.finding import Finding, Machine
-from nnunet_iac.nnunet.paper_datasets import PAPER_DATASETS
+from nnunet_iac.nnunet.doctor import installation
+from nnunet_iac.nnunet.doctor.finding import Finding, Machine
+from nnunet_iac.nnunet.doctor.paper_datasets import PAPER_DATASETS
 
 FINE = Finding("a", True, "as it should be")
 ADVICE = Finding("b", True, "works, but", "try this")

@@ -14,11 +14,11 @@ from PIL import Image
 from prepared_datasets import CASES, REGIONS, write_json, write_prepared
 
 from nnunet_iac.cli.main import main
-from nnunet_iac.nnunet.hosts import read_checkpoint
-from nnunet_iac.nnunet.pretraining import Pretraining
-from nnunet_iac.nnunet.pretraining_files import CHECKPOINT, CURVE, PICTURE, RESULT, STATE
-from nnunet_iac.nnunet.run_state import LOCK, alone_in
-from nnunet_iac.nnunet.weights import PROVENANCE
+from nnunet_iac.nnunet.files.hosts import read_checkpoint
+from nnunet_iac.nnunet.files.run_state import LOCK, alone_in
+from nnunet_iac.nnunet.files.weights import PROVENANCE
+from nnunet_iac.nnunet.pretraining.pretraining import Pretraining
+from nnunet_iac.nnunet.pretraining.pretraining_files import CHECKPOINT, CURVE, PICTURE, RESULT, STATE
 
 OTHER = "Dataset991_Other"
 FILES = sorted([CHECKPOINT, CURVE, LOCK, PICTURE, RESULT, STATE])

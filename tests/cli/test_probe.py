@@ -13,10 +13,10 @@ from nnunet_folders import Folders
 from prediction_folders import DATASET_JSON, labels, write_json, write_mask, write_masks
 
 from nnunet_iac.cli.main import main
-from nnunet_iac.nnunet import probe as running
-from nnunet_iac.nnunet import probe_plan
-from nnunet_iac.nnunet.probe_trainer import ProbeTraining
-from nnunet_iac.nnunet.splits import Grouping
+from nnunet_iac.nnunet.files.splits import Grouping
+from nnunet_iac.nnunet.probe import probe as running
+from nnunet_iac.nnunet.probe import probe_plan
+from nnunet_iac.nnunet.probe.probe_trainer import ProbeTraining
 
 CASES = [f"case{n}" for n in range(10)]
 HOST = "nnUNetTrainer__nnUNetPlans__2d"

@@ -14,7 +14,7 @@ from prepared_datasets import CASES, write_json, write_prepared
 
 from nnunet_iac.cli import score as scoring
 from nnunet_iac.cli.main import main
-from nnunet_iac.nnunet.weights import build_network, read_weight_target, write_weights
+from nnunet_iac.nnunet.files.weights import build_network, read_weight_target, write_weights
 from nnunet_iac.robustness.score import Score
 
 

@@ -10,7 +10,7 @@ import torch
 from nnunet_folders import DATASET, Folders
 
 from nnunet_iac.cli.main import main
-from nnunet_iac.nnunet.weights import build_network, read_weight_target, write_weights
+from nnunet_iac.nnunet.files.weights import build_network, read_weight_target, write_weights
 
 LABELS = {"background": 0, "RV": 1, "LV": 2}
 

@@ -11,7 +11,7 @@ import torch
 from nnunet_folders import DATASET, Folders
 
 from nnunet_iac.cli.main import main
-from nnunet_iac.nnunet.weights import build_network, read_weight_target, write_weights
+from nnunet_iac.nnunet.files.weights import build_network, read_weight_target, write_weights
 from nnunet_iac.zoo.store import Zoo
 
 DATASET_JSON = {"channel_names": {"0": "MRI"}, "labels": {"background": 0, "RV": 1}}

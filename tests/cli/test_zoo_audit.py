@@ -13,13 +13,13 @@ from nnunet_folders import Folders
 from prepared_datasets import CASES, write_json
 
 from nnunet_iac.cli.main import main
-from nnunet_iac.nnunet import supernet_audit
-from nnunet_iac.nnunet.supernet_audit import RESULT, AuditPlan, SupernetAudit
-from nnunet_iac.nnunet.supernet_data import supernet_data
-from nnunet_iac.nnunet.supernet_entries import extract_subnetwork, subnetwork_target
-from nnunet_iac.nnunet.supernet_measure import PatchMeasure
-from nnunet_iac.nnunet.supernet_run import SupernetRun
-from nnunet_iac.nnunet.weights import build_network
+from nnunet_iac.nnunet.files.weights import build_network
+from nnunet_iac.nnunet.supernets import supernet_audit
+from nnunet_iac.nnunet.supernets.supernet_audit import RESULT, AuditPlan, SupernetAudit
+from nnunet_iac.nnunet.supernets.supernet_data import supernet_data
+from nnunet_iac.nnunet.supernets.supernet_entries import extract_subnetwork, subnetwork_target
+from nnunet_iac.nnunet.supernets.supernet_measure import PatchMeasure
+from nnunet_iac.nnunet.supernets.supernet_run import SupernetRun
 from nnunet_iac.zoo.candidates_entries import Candidates, find_candidates
 from nnunet_iac.zoo.store import Zoo
 

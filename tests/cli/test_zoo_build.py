@@ -18,15 +18,21 @@ from nnunet_folders import DATASET, Folders
 from prepared_datasets import CASES, LABELS, REGIONS, tiny_plans
 
 from nnunet_iac.cli.main import main
-from nnunet_iac.nnunet import supernet_build
-from nnunet_iac.nnunet.hosts import read_checkpoint
-from nnunet_iac.nnunet.run_state import alone_in
-from nnunet_iac.nnunet.splits import planned_folds
-from nnunet_iac.nnunet.supernet_build import BEFORE, CANDIDATES, FEATURES, STATE
-from nnunet_iac.nnunet.supernet_data import supernet_data
-from nnunet_iac.nnunet.supernet_measure import PatchMeasure
-from nnunet_iac.nnunet.supernet_run import SupernetRun
-from nnunet_iac.nnunet.weights import WeightTarget, build_network, read_weight_target, weight_target, write_weights
+from nnunet_iac.nnunet.files.hosts import read_checkpoint
+from nnunet_iac.nnunet.files.run_state import alone_in
+from nnunet_iac.nnunet.files.splits import planned_folds
+from nnunet_iac.nnunet.files.weights import (
+    WeightTarget,
+    build_network,
+    read_weight_target,
+    weight_target,
+    write_weights,
+)
+from nnunet_iac.nnunet.supernets import supernet_build
+from nnunet_iac.nnunet.supernets.supernet_build import BEFORE, CANDIDATES, FEATURES, STATE
+from nnunet_iac.nnunet.supernets.supernet_data import supernet_data
+from nnunet_iac.nnunet.supernets.supernet_measure import PatchMeasure
+from nnunet_iac.nnunet.supernets.supernet_run import SupernetRun
 from nnunet_iac.zoo import entries
 from nnunet_iac.zoo.candidates import sample_candidates
 from nnunet_iac.zoo.candidates_entries import find_candidates, read_supernet

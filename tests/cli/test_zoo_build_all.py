@@ -20,9 +20,9 @@ from prepared_datasets import CASES, write_json
 
 from nnunet_iac.cli import zoo_build, zoo_build_all
 from nnunet_iac.cli.main import build_parser, main
-from nnunet_iac.nnunet.run_state import alone_in
-from nnunet_iac.nnunet.supernet_build import STATE
-from nnunet_iac.nnunet.supernet_tasks import ZOO, BuildTask
+from nnunet_iac.nnunet.files.run_state import alone_in
+from nnunet_iac.nnunet.supernets.supernet_build import STATE
+from nnunet_iac.nnunet.supernets.supernet_tasks import ZOO, BuildTask
 from nnunet_iac.zoo.cluster import Failure
 from nnunet_iac.zoo.cluster_worker import LOG
 from nnunet_iac.zoo.store import Zoo

@@ -14,9 +14,9 @@ from prepared_datasets import CASES
 
 from nnunet_iac.cells.genotype import OPERATIONS
 from nnunet_iac.cli.main import main
-from nnunet_iac.nnunet import cell_search
-from nnunet_iac.nnunet.multi_data import multi_data
-from nnunet_iac.nnunet.run_state import alone_in
+from nnunet_iac.nnunet.files.run_state import alone_in
+from nnunet_iac.nnunet.training import cell_search
+from nnunet_iac.nnunet.transfer.multi_data import multi_data
 from nnunet_iac.search import search
 from nnunet_iac.zoo.store import Zoo
 from nnunet_iac.zoo.verification import verify

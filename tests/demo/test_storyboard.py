@@ -34,7 +34,7 @@ def test_the_seed_reaches_phantom_and_search() -> None:
 
 
 def test_the_budget_is_in_the_settings_that_configure_knows() -> None:
-    settings = pytest.importorskip("nnunet_iac.nnunet.settings", reason="needs nnU-Net")
+    settings = pytest.importorskip("nnunet_iac.nnunet.files.settings", reason="needs nnU-Net")
     block = settings.parse_assignments([*SETTINGS, "search.seed=7"])
     assert settings.Settings.from_block(block).host.epochs <= 20
     assert f"--batch-size {BATCH_SIZE}" in line(PHANTOM, "configure")

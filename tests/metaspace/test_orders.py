@@ -21,7 +21,7 @@ from nnunet_iac.metaspace.retrieval_evaluation import RetrievalEvaluation, evalu
 from nnunet_iac.metaspace.settings import FitSettings
 from nnunet_iac.metaspace.space import MetaSpace
 from nnunet_iac.metaspace.task import Candidates, Task
-from nnunet_iac.nnunet.settings import Settings
+from nnunet_iac.nnunet.files.settings import Settings
 
 TARGET = planted_task(20, candidates=12, images=24)
 SHORT = FitSettings(steps=20)

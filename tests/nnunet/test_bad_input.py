@@ -13,10 +13,10 @@ from nnunet_folders import Folders
 from tiny_dataset import Killed, configure, equal, final_weights, kill_at, make_trainer, train
 
 from nnunet_iac.cells.genotype import Genotype
-from nnunet_iac.nnunet.hosts import read_checkpoint
-from nnunet_iac.nnunet.plans import read_plans, with_genotype, write_plans
-from nnunet_iac.nnunet.run_state import alone_in
-from nnunet_iac.nnunet.trainers import IACTrainer
+from nnunet_iac.nnunet.files.hosts import read_checkpoint
+from nnunet_iac.nnunet.files.plans import read_plans, with_genotype, write_plans
+from nnunet_iac.nnunet.files.run_state import alone_in
+from nnunet_iac.nnunet.training.trainers import IACTrainer
 from nnunet_iac.search import epoch as search_epoch
 from nnunet_iac.search import search
 

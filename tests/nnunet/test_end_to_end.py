@@ -27,7 +27,7 @@ from tiny_dataset import (
     plan,
 )
 
-from nnunet_iac.nnunet.plans import genotype_of, read_plans
+from nnunet_iac.nnunet.files.plans import genotype_of, read_plans
 
 REAL = Path(os.environ.get("NNUNET_IAC_TEST_DATA", REPOSITORY.parent / "shared" / "data"))
 HIPPOCAMPUS = "Dataset004_Hippocampus"

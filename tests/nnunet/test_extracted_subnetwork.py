@@ -16,7 +16,7 @@ from nnunet_folders import Folders
 from tiny_dataset import TIMEOUT
 
 from nnunet_iac.cli.main import main
-from nnunet_iac.nnunet.hosts import read_checkpoint
+from nnunet_iac.nnunet.files.hosts import read_checkpoint
 from nnunet_iac.zoo.candidates_entries import find_candidates
 from nnunet_iac.zoo.entries import Query
 from nnunet_iac.zoo.store import Zoo

@@ -10,9 +10,9 @@ import pytest
 from nnunet_folders import Folders
 from tiny_dataset import Killed, configure, equal, final_weights, kill_at, train
 
-from nnunet_iac.nnunet import cell_search, trainers
-from nnunet_iac.nnunet.plans import read_plans
-from nnunet_iac.nnunet.trainers import IACTrainer
+from nnunet_iac.nnunet.files.plans import read_plans
+from nnunet_iac.nnunet.training import cell_search, trainers
+from nnunet_iac.nnunet.training.trainers import IACTrainer
 from nnunet_iac.search import search
 
 MODEL = "nnUNetTrainerIAC__tiny__2d"

@@ -9,8 +9,8 @@ import torch
 from nnunet_folders import Folders
 from tiny_dataset import configure, equal, final_weights, make_trainer, train
 
-from nnunet_iac.nnunet.hosts import read_checkpoint
-from nnunet_iac.nnunet.plans import configuration_of, genotype_of, read_plans
+from nnunet_iac.nnunet.files.hosts import read_checkpoint
+from nnunet_iac.nnunet.files.plans import configuration_of, genotype_of, read_plans
 
 
 def weights(folders: Folders, trainer: str, plans: str = "tiny") -> dict[str, torch.Tensor]:

@@ -17,11 +17,11 @@ from nnunet_folders import Folders
 from nnunetv2.run.run_training import maybe_load_checkpoint
 from tiny_dataset import Killed, configure, environment, equal, final_weights, kill_at, make_trainer
 
-from nnunet_iac.nnunet import batches
-from nnunet_iac.nnunet.last_good import read_restoration
-from nnunet_iac.nnunet.loaders import RANK_STRIDE
-from nnunet_iac.nnunet.trainers import IACTrainer
-from nnunet_iac.nnunet.training_data import TRAINING_STREAM
+from nnunet_iac.nnunet.cases import batches
+from nnunet_iac.nnunet.cases.loaders import RANK_STRIDE
+from nnunet_iac.nnunet.training.last_good import read_restoration
+from nnunet_iac.nnunet.training.trainers import IACTrainer
+from nnunet_iac.nnunet.training.training_data import TRAINING_STREAM
 
 TIMEOUT = 280
 

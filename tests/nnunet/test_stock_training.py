@@ -10,8 +10,8 @@ from commands import REPOSITORY
 from nnunet_folders import Folders
 from tiny_dataset import configure, equal, final_weights, make_trainer, train
 
-from nnunet_iac.nnunet.settings import Settings
-from nnunet_iac.nnunet.training_data import training_streams
+from nnunet_iac.nnunet.files.settings import Settings
+from nnunet_iac.nnunet.training.training_data import training_streams
 
 STOCK = "nnUNetTrainerStockBudget"
 EPOCHS = 4

@@ -10,9 +10,9 @@ import torch
 from nnunet_folders import DATASET, Folders
 
 from nnunet_iac.cells.weight_transfer import unique_tensors
-from nnunet_iac.nnunet.dataset_features import dataset_features
-from nnunet_iac.nnunet.image_samples import prepared_data
-from nnunet_iac.nnunet.plans import configuration_of, read_plans
+from nnunet_iac.nnunet.cases.dataset_features import dataset_features
+from nnunet_iac.nnunet.cases.image_samples import prepared_data
+from nnunet_iac.nnunet.files.plans import configuration_of, read_plans
 from nnunet_iac.zoo.candidates_entries import supernet_facts
 from nnunet_iac.zoo.entry import Description
 from nnunet_iac.zoo.store import Zoo

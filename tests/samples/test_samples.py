@@ -22,18 +22,18 @@ from nnunet_iac.cells.cell_shape import CellShape
 from nnunet_iac.cells.genotype import Genotype
 from nnunet_iac.cells.network import CellUNet
 from nnunet_iac.metaspace.space_entry import from_entry
-from nnunet_iac.nnunet.cell_search import mixed_cells, plan_of
-from nnunet_iac.nnunet.host_source import FILE, load_host_source
-from nnunet_iac.nnunet.hosts import read_checkpoint
-from nnunet_iac.nnunet.last_good import RECORD as RESTORED
-from nnunet_iac.nnunet.last_good import read_restoration
-from nnunet_iac.nnunet.nearest_source import SourceChoice
-from nnunet_iac.nnunet.plans import configuration_of, genotype_of, read_plans, with_genotype
-from nnunet_iac.nnunet.probe import SETUP, held_out_limit, run_probe
-from nnunet_iac.nnunet.retrieved_trainer import RECORD, read_record
-from nnunet_iac.nnunet.run_state import read_state
-from nnunet_iac.nnunet.settings import Settings
-from nnunet_iac.nnunet.zoo_network import empty_network
+from nnunet_iac.nnunet.files.hosts import read_checkpoint
+from nnunet_iac.nnunet.files.plans import configuration_of, genotype_of, read_plans, with_genotype
+from nnunet_iac.nnunet.files.run_state import read_state
+from nnunet_iac.nnunet.files.settings import Settings
+from nnunet_iac.nnunet.probe.probe import SETUP, held_out_limit, run_probe
+from nnunet_iac.nnunet.retrieval.retrieved_trainer import RECORD, read_record
+from nnunet_iac.nnunet.training.cell_search import mixed_cells, plan_of
+from nnunet_iac.nnunet.training.host_source import FILE, load_host_source
+from nnunet_iac.nnunet.training.last_good import RECORD as RESTORED
+from nnunet_iac.nnunet.training.last_good import read_restoration
+from nnunet_iac.nnunet.transfer.nearest_source import SourceChoice
+from nnunet_iac.nnunet.zoo_entries.zoo_network import empty_network
 from nnunet_iac.reports.result import read_result
 from nnunet_iac.reports.trace import read_trace
 from nnunet_iac.search import search

@@ -31,6 +31,17 @@ SETTINGS = (
 ).split()
 
 
+def module_of(*names: str) -> Any:
+    """The first of these modules of ``nnunet_iac.nnunet`` that this commit has: some were moved."""
+    for name in names:
+        try:
+            return importlib.import_module(f"nnunet_iac.nnunet.{name}")
+        except ModuleNotFoundError as error:
+            if not f"nnunet_iac.nnunet.{name}".startswith(str(error.name)):
+                raise
+    raise ModuleNotFoundError(f"none of {names}")
+
+
 def fixed_image() -> torch.Tensor:
     """An image in 2D without chance."""
     return torch.linspace(-1, 1, 32 * 32).sin().reshape(1, 1, 32, 32)
@@ -114,10 +125,15 @@ def _alpha(state: dict[str, Any]) -> str:
 
 def write_genotype(out: Path) -> Golden:
     """Random cells as JSON."""
-    from nnunet_iac.cells.cell_shape import CellShape
     from nnunet_iac.cells.genotype import Genotype
 
-    record = Genotype.random(seed=1, shape=CellShape(nodes=2)).to_dict()
+    if importlib.util.find_spec("nnunet_iac.cells.cell_shape"):
+        from nnunet_iac.cells.cell_shape import CellShape
+
+        two: dict[str, Any] = {"shape": CellShape(nodes=2)}
+    else:
+        two = {"nodes": 2}
+    record = Genotype.random(seed=1, **two).to_dict()
     (out / "genotype.json").write_text(json.dumps(record))
     return {"genotype": {"schema": record["schema"], "cells": record["cells"], "seed": 1}}
 
@@ -192,30 +208,26 @@ def write_run_state(out: Path) -> Golden:
     """The state of a long run; it began with pretraining, then had a module for supernets, then one for all."""
     identity, content = {"seed": 3, "plan": {"epochs": 2}}, {"epoch": 1, "weights": {"w": torch.arange(4.0)}}
     golden = {"run_state": {"schema": 1, "identity": identity, "epoch": 1, "w": [0.0, 1.0, 2.0, 3.0]}}
-    for name in ("run_state", "supernet_state"):
-        if importlib.util.find_spec(f"nnunet_iac.nnunet.{name}"):
-            importlib.import_module(f"nnunet_iac.nnunet.{name}").write_state(out / "run_state.pt", identity, content)
-            return golden
-    from nnunet_iac.nnunet import pretraining_state
-
-    pretraining_state.write_state(out, identity, content)
-    (out / pretraining_state.STATE).rename(out / "run_state.pt")
+    state = module_of("files.run_state", "run_state", "supernet_state", "pretraining_state")
+    if state.__name__.endswith("pretraining_state"):
+        state.write_state(out, identity, content)
+        (out / state.STATE).rename(out / "run_state.pt")
+    else:
+        state.write_state(out / "run_state.pt", identity, content)
     return golden
 
 
 def write_retrieval(out: Path) -> Golden:
     """What ``nnunet-iac retrieve`` leaves for the trainer, of an outlier."""
-    from nnunet_iac.nnunet.retrieved_trainer import SCHEMA
-
+    schema = module_of("retrieval.retrieved_trainer", "retrieved_trainer").SCHEMA
     known = {"outlier": True, "why": "it is no relative of any source", "fold": 0}
-    (out / "retrieval.json").write_text(json.dumps({"schema": SCHEMA, **known, "searched": False}))
-    return {"retrieval": {"schema": SCHEMA, **known}}
+    (out / "retrieval.json").write_text(json.dumps({"schema": schema, **known, "searched": False}))
+    return {"retrieval": {"schema": schema, **known}}
 
 
 def write_choice(out: Path) -> Golden:
     """Why a search started from another one."""
-    from nnunet_iac.nnunet.nearest_source import SourceChoice
-
+    SourceChoice = module_of("transfer.nearest_source", "nearest_source").SourceChoice
     names = {"zoo": "zoo", "source": "0" * 16, "name": "n", "dataset": "Dataset001_A", "wanted": "nearest"}
     record = SourceChoice(**names, why="it is the nearest").to_dict()
     (out / "source_choice.json").write_text(json.dumps(record))
@@ -224,12 +236,11 @@ def write_choice(out: Path) -> Golden:
 
 def write_restored(out: Path) -> Golden:
     """That a training was restored once."""
-    from nnunet_iac.nnunet.last_good import RECORD, SCHEMA, Restoration, write_restoration
-
+    last_good = module_of("training.last_good", "last_good")
     known = {"epoch": 3, "batches": 7, "reason": "NaN in the image of case_001"}
-    write_restoration(out, Restoration(**known))
-    (out / RECORD).rename(out / "restoration.json")
-    return {"restoration": {"schema": SCHEMA, **known}}
+    last_good.write_restoration(out, last_good.Restoration(**known))
+    (out / last_good.RECORD).rename(out / "restoration.json")
+    return {"restoration": {"schema": last_good.SCHEMA, **known}}
 
 
 def _described(kind: str, facts: dict[str, Any]) -> Any:
@@ -272,9 +283,8 @@ def write_probe_setup(out: Path) -> Golden:
 
 def small_probe(**budget: Any) -> Any:
     """A probe whose host is a file in the working folder; nothing is trained."""
-    from stock_architecture import plain_architecture
-
     from nnunet_iac.nnunet.probe_plan import Budget, Probe
+    from stock_architecture import plain_architecture
 
     host = Path("host.pth")
     host.write_text("weights")

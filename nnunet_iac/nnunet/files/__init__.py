@@ -1,0 +1,1 @@
+"""What lies on disk: plans, settings, data set description, folds, weights, and the folder of a model."""

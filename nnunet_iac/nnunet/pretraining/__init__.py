@@ -1,0 +1,1 @@
+"""``nnunet-iac pretrain`` and ``score``: encoders that were trained without masks."""

@@ -1,0 +1,1 @@
+"""``nnunet-iac probe``: would cells help this host?"""

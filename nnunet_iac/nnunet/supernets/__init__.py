@@ -1,0 +1,1 @@
+"""``nnunet-iac zoo build`` and ``audit``: elastic networks, their training and their entries."""

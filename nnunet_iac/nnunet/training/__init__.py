@@ -1,0 +1,1 @@
+"""Training inside nnU-Net: search, implantation, schedule, and the trainers that run them."""

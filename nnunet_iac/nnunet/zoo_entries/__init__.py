@@ -1,0 +1,1 @@
+"""What trained models and searches become in a zoo, and back."""
