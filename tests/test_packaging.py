@@ -41,7 +41,8 @@ def test_wheel_holds_trainers_and_type_marker(tmp_path: Path) -> None:
     subprocess.run(build, check=True, capture_output=True)
     held = set(zipfile.ZipFile(next(tmp_path.glob("*.whl"))).namelist())
     expected = {f"nnunet_iac/trainers/{p.name}" for p in (ROOT / "trainers").glob("*.py")}
-    assert expected | {"nnunet_iac/py.typed", "nnunet_iac/cells/network.py"} <= held
+    modules = {str(p.relative_to(ROOT)) for p in (ROOT / "nnunet_iac").rglob("*.py")}
+    assert expected | modules | {"nnunet_iac/py.typed"} <= held
     assert not any(name.startswith(("tests", "scripts")) for name in held)
 
 
