@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
+import select
 import sys
 from collections.abc import Sequence
 from typing import Protocol, cast
@@ -13,6 +15,9 @@ COMMANDS = (
     *("distance", "pretrain", "score", "select", "transfer", "zoo", "retrieve", "demo"),
 )
 """Names of the sub-commands; each is a module of :mod:`nnunet_iac.cli` with the same name."""
+
+READER_LEFT = 128 + 13
+"""Exit status of a command that wrote into a closed pipe (SIGPIPE is 13)."""
 
 
 class Command(Protocol):
@@ -48,8 +53,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run ``nnunet-iac`` with ``argv`` (default: the process's own) and return the exit status.
 
     Errors a user can mend (wrong values, missing files) end in one message on standard error and status 2, Ctrl-C in
-    a line and status 130. Anything else is a defect of ours: a line that asks to report it, and status 3.
-    ``--debug`` shows the traceback of all of them.
+    a line and status 130; a reader that has read enough (``| head``) ends a command without a word, status 141.
+    Anything else is a defect of ours: a line that asks to report it, and status 3. ``--debug`` shows the traceback of
+    all of them.
 
     Example:
         >>> main(["trainers"]) == 0  # doctest: +ELLIPSIS
@@ -58,10 +64,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     args = build_parser().parse_args(argv)
     try:
-        return load_command(args.command).run(args)
+        status = load_command(args.command).run(args)
+        sys.stdout.flush()  # not at exit, where nobody could answer that the reader is gone
+        return status
     except (ValueError, TypeError, OSError, NotImplementedError, FloatingPointError) as error:
         if args.debug:
             raise
+        if isinstance(error, BrokenPipeError) and _reader_left():
+            # What is buffered must not meet the closed pipe once more.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return READER_LEFT
         print(f"nnunet-iac {args.command}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -74,6 +86,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(f"nnunet-iac {args.command}: {_defect(error)}", file=sys.stderr)
         return 3
+
+
+def _reader_left() -> bool:
+    """Whether standard output is a pipe that nobody reads any more; workers have pipes of their own."""
+    if not hasattr(select, "poll"):
+        return False
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), select.POLLOUT)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
 def _defect(error: Exception) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from nnunet_folders import Folders
@@ -63,6 +64,28 @@ def test_an_interruption_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: py
 
     assert main(["trainers"]) == 130
     assert capsys.readouterr().err == "\nnnunet-iac trainers: interrupted\n"
+
+
+@pytest.mark.parametrize("lines", [1, 100_000])
+def test_a_reader_that_has_enough_ends_a_command_without_a_word(lines: int, tmp_path: Path) -> None:
+    """Few lines meet the closed pipe when they are flushed, many when they are printed."""
+    script = tmp_path / "prints.py"
+    script.write_text(
+        "import sys\nfrom nnunet_iac.cli import main, trainers\n"
+        f"trainers.run = lambda args: sys.stdin.read() or print('word\\n' * {lines}) or 0\n"
+        "sys.exit(main.main(['trainers']))\n"
+    )
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    process = subprocess.Popen([sys.executable, str(script)], text=True, **pipes)
+    process.stdout.close()
+    process.stdin.close()
+    assert (process.stderr.read(), process.wait(60)) == ("", 141)
+
+
+def test_a_closed_pipe_of_a_worker_is_told(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    fail_with(monkeypatch, BrokenPipeError("a worker is gone"))
+
+    assert main(["trainers"]) == 2 and "a worker is gone" in capfd.readouterr().err
 
 
 def test_debug_and_plain_errors_of_the_real_command(planned: Folders) -> None:
