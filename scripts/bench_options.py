@@ -45,7 +45,7 @@ OPTIONS: Mapping[str, tuple[str, ...]] = {
     "inherit": ("search.inherit=true",),
     "draw": ("search.select=draw",),
 }
-"""What each one sets. Sizes are the papers': 0.3 at the end for SmoothDARTS, 50 for beta-DARTS."""
+"""What each one sets. 0.3 at the end is SmoothDARTS' size; 50 for beta-decay is ours, twice what Beta-DARTS ends at."""
 
 BUDGET = ("search.epochs=40", "search.warmup_epochs=5", "search.iterations=2", "training.epochs=10")
 """Over that of ``bench_dice.py``: 40 epochs of two steps, then 200 steps of host and cells."""

@@ -5,7 +5,7 @@
     python scripts/bench_step.py --grow --threads 1 --json growth.json --plot growth.png
 
 ``--levers`` takes one means after the other away from our cells instead, to show what each brings; the results stay
-the same. Two levers of the issue were dropped. Interleaved sub-lattices (a dilated depthwise convolution as plain ones
+the same. Two ideas were tried and dropped. Interleaved sub-lattices (a dilated depthwise convolution as plain ones
 on every d-th pixel) gave way to product kernels: up to 16 channels a depthwise and its pointwise convolution are one
 ordinary convolution, dilated or not; above that, depthwise convolutions are left as they are. A bank of augmented
 batches with cached encoder features is not built. What pruning takes out of the calls is shown by ``--grow`` (active).

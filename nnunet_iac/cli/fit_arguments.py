@@ -21,8 +21,8 @@ _NUMBERS = {
     "remoteness": "weight of a source's distance from the target in the order meta-space",
     "sigma": "temperature of the rank loss",
     "beta": "squared distance in the space of the two data sets farthest apart",
-    "margin": "of the contrastive loss",
-    "learning-rate": "at the start",
+    "margin": "margin of the contrastive loss",
+    "learning-rate": "learning rate at the start",
 }
 _SEED = "fit_seed"
 
@@ -38,7 +38,7 @@ def add_fit_arguments(parser: argparse.ArgumentParser, *, seed: Sequence[str] = 
     for names, kind, metavar in ((_INTEGERS, int, "N"), (_NUMBERS, float, "X")):
         for name, text in names.items():
             group.add_argument(f"--{name}", type=kind, metavar=metavar, help=text)
-    group.add_argument(*seed, dest=_SEED, type=int, metavar="N", help="of weights and draws of the fit")
+    group.add_argument(*seed, dest=_SEED, type=int, metavar="N", help="seed of the fit: weights and draws")
     group.add_argument(
         "--without",
         nargs="+",

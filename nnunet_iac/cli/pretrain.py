@@ -33,7 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch-size", type=int, help="default: that of the plans")
     parser.add_argument("--learning-rate", type=float, default=1e-2, help="default: %(default)s")
     parser.add_argument("--patience", type=int, default=2, help="epochs without a new best (default: %(default)s)")
-    parser.add_argument("--smoothing", type=float, default=0.0, help="of the losses, 0 to below 1 (default: 0)")
+    parser.add_argument(
+        "--smoothing", type=float, default=0.0, help="of the losses: a factor from 0 to below 1 (default: 0)"
+    )
     parser.add_argument("--full", action="store_true", help="train the full length; the best epoch is still kept")
     parser.add_argument("--kind", choices=("ct", "mr", "rgb"), help="of target image (default: as channel_names say)")
     parser.add_argument("--watched", type=int, default=64, help="patches of the target (default: %(default)s)")

@@ -36,8 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--order",
         choices=ORDERS,
-        help="of candidates; measured: the one that served best when each data set of the zoo was held out, which "
-        "takes up to 10 fits; meta-space: as MedNNS (default: measured, with --space meta-space)",
+        help="order of the candidates; measured: the one that served best when each data set of the zoo was held out, "
+        "which takes up to 10 fits; meta-space: as MedNNS (default: measured, with --space meta-space)",
     )
     limits = parser.add_argument_group("limits", "measured on this machine, one patch at a time")
     limits.add_argument(
@@ -56,10 +56,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_fit_arguments(parser)
     parser.add_argument("--most", type=int, default=100, help="candidates to measure at most (default: %(default)s)")
     parser.add_argument("--iterations", type=int, default=250, help="steps of a candidate's epoch (default: 250)")
-    parser.add_argument("--share", type=float, default=0.3, help="of the patients judge candidates (default: 0.3)")
+    parser.add_argument(
+        "--share", type=float, default=0.3, help="training patients that judge candidates (default: 0.3)"
+    )
     parser.add_argument("--anyway", action="store_true", help="retrieve even if no data set of the zoo is near")
-    parser.add_argument("--patches", type=int, default=128, help="of the target to look at (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="default: 0")
+    parser.add_argument("--patches", type=int, default=128, help="patches of the target to embed (default: 128)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of patches, weights and short trainings (default: 0)")
     add_device_argument(parser)
     parser.add_argument("-o", dest="output", metavar="NAME", help=f"name of the new plans (default: PLANS{SUFFIX})")
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier retrieval of that name")

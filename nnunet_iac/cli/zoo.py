@@ -243,8 +243,9 @@ def _tell(added: list[Added]) -> None:
 def _warn_about_licences(written: list[Added]) -> None:
     silent = [one.entry.id for one in written if one.entry.licence is None]
     if silent:
+        names = ", ".join([*silent[:3], *["…"] * (len(silent) > 3)])
         print(
-            f"WARNING: nobody said under which licence {len(silent)} of them may be used ({', '.join(silent[:3])} …); "
+            f"WARNING: nobody said under which licence {len(silent)} of them may be used ({names}); "
             "nnunet-iac zoo add FOLDER --licence TEXT --replace says it",
             file=sys.stderr,
         )

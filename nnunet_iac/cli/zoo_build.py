@@ -88,21 +88,26 @@ def _declare_budget(parser: argparse.ArgumentParser) -> list[argparse.Action]:
     return [
         add("--patch-size", type=int, nargs="+", help="default: that of the plans"),
         add("--batch-size", type=int, help="default: that of the plans"),
-        add("--full-epochs", type=int, default=100, help=f"of the largest network {known}"),
-        add("--depth-epochs", type=int, default=10, help=f"with elastic depth {known}"),
-        add("--width-epochs", type=int, default=40, help=f"with elastic width too {known}"),
+        add("--full-epochs", type=int, default=100, help=f"epochs of the largest network {known}"),
+        add("--depth-epochs", type=int, default=10, help=f"epochs with elastic depth {known}"),
+        add("--width-epochs", type=int, default=40, help=f"epochs with elastic width too {known}"),
         add("--iterations", type=int, default=250, help=f"steps of an epoch {known}"),
-        add("--random-networks", type=int, default=2, help=f"of a step, besides largest and smallest {known}"),
-        add("--learning-rate", type=float, default=1e-2, help=f"of full epochs {known}"),
-        add("--shrinking-learning-rate", type=float, default=1e-3, help=f"of the others {known}"),
+        add(
+            "--random-networks",
+            type=int,
+            default=2,
+            help=f"networks of a step beside largest and smallest {known}",
+        ),
+        add("--learning-rate", type=float, default=1e-2, help=f"learning rate of full epochs {known}"),
+        add("--shrinking-learning-rate", type=float, default=1e-3, help=f"learning rate of the other epochs {known}"),
         add("--distillation", type=float, default=1.0, help=f"weight of soft targets {known}"),
         add(
             "--share",
             type=float,
-            help=f"of the patients, to measure on (default: {SHARE}; not with --host: its validation cases)",
+            help=f"share of the patients to measure on (default: {SHARE}; not with --host: its validation cases)",
         ),
         add("--multiple", type=int, default=8, help=f"channel counts are multiples of this {known}"),
-        add("--seed", type=int, default=0, help=f"of weights, batches, patches {known}"),
+        add("--seed", type=int, default=0, help=f"seed of weights, batches, patches {known}"),
     ]
 
 

@@ -50,9 +50,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_folder_arguments(parser, "DATASET/supernet__<plans>__<configuration>/fold_<F>")
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--workers", type=int, metavar="N", help="processes here (default: one, or one for each GPU)")
-    where.add_argument("--scheduler", metavar="ADDRESS", help="of a Dask cluster, such as tcp://host:8786")
-    where.add_argument("--scheduler-file", type=Path, metavar="FILE", help="that dask scheduler wrote")
-    parser.add_argument("--retries", type=int, default=2, help="of a build that fails (default: %(default)s)")
+    where.add_argument("--scheduler", metavar="ADDRESS", help="address of a Dask scheduler, such as tcp://host:8786")
+    where.add_argument("--scheduler-file", type=Path, metavar="FILE", help="file that the Dask scheduler wrote")
+    parser.add_argument("--retries", type=int, default=2, help="of each build that fails (default: %(default)s)")
 
 
 def run(args: argparse.Namespace) -> int:

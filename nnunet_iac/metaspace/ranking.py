@@ -112,7 +112,7 @@ class Ranking(Sequence[Ranked]):
         return self._found[places]
 
     def _find(self, count: int) -> None:
-        """Find the first of the order, twice as many as before at least: who asks one by one asks seldom here."""
+        """Find the first ``count`` of the order, at least twice as many as known, so that single look-ups are cheap."""
         known = len(self._found)
         if count <= known:
             return

@@ -25,7 +25,7 @@ from nnunet_iac.cells.discretise import NONE
 from nnunet_iac.search.stability import chance_gap
 
 STEP = 1e-9
-"""Part of a weight by which each place in the order of a draw is less."""
+"""Relative decrease of the weight from one place in the drawn order to the next."""
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,10 @@ class Drawing:
     """What was drawn; axes ``G`` groups, ``E`` edges, ``O`` operations.
 
     Attributes:
-        weights: for :func:`~nnunet_iac.cells.discretise.discretise`, ``(G, E, O)``: the probabilities without `none`;
-            where the lot chose, the largest of them for the operation that was drawn, and next to nothing less for
-            each further one in the order of the draw, so that `search.max_skips` finds the next and inputs stay.
+        weights: for :func:`~nnunet_iac.cells.discretise.discretise`, ``(G, E, O)``: the probabilities without `none`.
+            On an edge that the lot chose for, every candidate has the edge's largest probability, less 1e-9 of it for
+            each place in the drawn order: the drawn operation wins, `search.max_skips` finds the next, and which inputs
+            a node keeps does not change.
         candidates: among how many an edge's operation was drawn, ``(G, E)``; 1 where there was no choice.
     """
 

@@ -38,8 +38,8 @@ class SearchPlan:
             ``epoch / epochs``: over the budget, of which a search that prunes may use a part only.
         perturbation_size: its size at the end of the budget.
         beta_decay: weight of ``mean_e logsumexp(alpha_e)`` in the architecture's loss at the end of the budget; it
-            grows linearly from 0. Source: beta-DARTS (there 25). Gradients of alpha in a good host are about 1e-5, so
-            that weights which balance them are small.
+            grows linearly from 0. Source: beta-DARTS (its code: ``50 epoch / 100``, 25 after 50 epochs). Gradients of
+            alpha in a good host are about 1e-5, so that weights which balance them are small.
         auxiliary_skip: add ``(1 - epoch / epochs) * x`` to every edge besides its mixture (DARTS-). A search that
             prunes may end before this is 0, which DARTS- does not foresee; log and result then say how much was left.
         max_skips: largest number of ``skip_connect`` in a cell of the genotype (P-DARTS), None for any.

@@ -161,14 +161,14 @@ def boundary_warning(found: Estimate, *, unit: str) -> str:
         >>> boundary_warning(Estimate(20, -0.2, -0.9, 0.4, (-0.2,)), unit="mm")
         ''
         >>> print(boundary_warning(Estimate(20, 3.0, 1.0, 5.0, (2.5, 3.5), -4.0, 10.0), unit="mm"))
-        HD95 rose by 3.00 mm [+1.00, +5.00]; with the scatter of trainings [-4.00, +10.00] holds 0
+        HD95 rose by 3.00 mm [+1.00, +5.00]; counting other trainings [-4.00, +10.00], which includes 0
     """
     if found.low is None or found.high is None or found.low <= 0:
         return ""
     text = f"HD95 rose by {found.difference:.2f} {unit} [{found.low:+.2f}, {found.high:+.2f}]"
     if found.runs_low is None:
         return f"{text}; trainings were not counted, there is one of each arm"
-    return f"{text}; {_with_trainings(found)}{' holds 0' if found.runs_low <= 0 else ''}"
+    return f"{text}; {_with_trainings(found)}{', which includes 0' if found.runs_low <= 0 else ''}"
 
 
 def too_few(patients: int) -> Recommendation:
@@ -208,8 +208,8 @@ def _not_worth_it(found: Estimate, margin: float, numbers: str) -> str:
     counted = "trainings were not counted, there is one of each arm" if one_run else _with_trainings(found)
     if _highest(found) < 0:
         return (
-            f"do not bother: no gain, cells lost {numbers} points of Dice against continued training ({counted}); a "
-            "short measurement leans against them, so it does not show that they lose in a long one"
+            f"do not bother: no gain, cells changed the Dice by {numbers} points against continued training "
+            f"({counted}); a short measurement leans against them, so it does not show that they lose in a long one"
         )
     gain = "the gain is real but small, " if _lowest(found) > 0 and not one_run else ""
     return (
@@ -219,7 +219,7 @@ def _not_worth_it(found: Estimate, margin: float, numbers: str) -> str:
 
 
 def _with_trainings(found: Estimate) -> str:
-    return f"with the scatter of trainings [{found.runs_low:+.2f}, {found.runs_high:+.2f}]"
+    return f"counting other trainings [{found.runs_low:+.2f}, {found.runs_high:+.2f}]"
 
 
 def _what_to_do(found: Estimate, margin: float) -> str:
@@ -231,4 +231,4 @@ def _what_to_do(found: Estimate, margin: float) -> str:
             return "one training of each arm shows no gain: give --seeds 0 1 2"
         scatter = f"[{found.runs_low:+.2f}, {found.runs_high:+.2f}] with that of trainings"
         return f"the seeds ({seeds}) scatter too far to settle it, {scatter}: train more of them, or longer"
-    return f"the interval holds 0 and {margin:g}: hold out more patients, train more seeds, or train longer"
+    return f"the interval includes both 0 and {margin:g}: hold out more patients, train more seeds, or train longer"

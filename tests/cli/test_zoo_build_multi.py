@@ -204,7 +204,7 @@ def test_names_of_channels_that_differ_are_left_open(folders: Folders, stock_pla
         (["-d", "991", "77"], "-d: Could not find a dataset with the ID 77"),
         (["-d", "991", "993"], f"expected 1 image channel(s) in 2D as {FIRST} has, got 2 in 2D of Dataset993_Two"),
         (["-d", "991", "994", "993"], "got 1 in 3D of Dataset994_Deep; expected 1 image channel(s)"),
-        (["-d", "991", "995"], "Dataset995_Lonely: training cases: expected at least two patients"),
+        (["-d", "991", "995"], "Dataset995_Lonely: cases: expected at least two patients"),
         (["-c", "3d"], "configuration: expected one of"),
         (["-f", "1"], "-f: expected a fold from 0 to 0, got 1"),
         (["--patch-size", "10", "16"], "patch size: expected 2 numbers, multiples of [4, 4]"),

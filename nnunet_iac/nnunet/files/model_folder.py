@@ -1,4 +1,4 @@
-"""What the folds of one model share: its plans file with the genotype, guarded by two file locks.
+"""What the folds of one model share: the plans file with the genotype, guarded by file locks.
 
 nnU-Net keeps one ``plans.json`` for all folds of a model and its predictor builds one network for all of them, so all
 folds must carry the same genotype: the first fold that gets here searches, later folds reuse what it wrote.

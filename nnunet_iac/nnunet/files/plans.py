@@ -231,7 +231,7 @@ def plans_path(folder: str | os.PathLike[str], name: str) -> Path:
     return Path(folder) / f"{name}.json"
 
 
-def new_plans_path(folder: str | os.PathLike[str], name: str) -> Path:
+def new_plans_path(folder: str | os.PathLike[str], name: str, *, argument: str = "-o") -> Path:
     """Return the path of a plans file that is to be made.
 
     nnU-Net joins the name with others by two underscores to the name of a folder and takes it apart again, and people
@@ -243,7 +243,7 @@ def new_plans_path(folder: str | os.PathLike[str], name: str) -> Path:
     if not re.fullmatch(r"[A-Za-z0-9](?:_?[A-Za-z0-9.+-])*_?", name) or len(name) > 100:
         shown = name if len(name) <= 80 else f"{name[:77]}..."
         raise ValueError(
-            "-o: expected a plain file name of at most 100 letters, digits, dots, pluses, dashes and single "
+            f"{argument}: expected a plain file name of at most 100 letters, digits, dots, pluses, dashes and single "
             f"underscores, such as nnUNetPlans_iac, got {shown!r}"
         )
     return plans_path(folder, name)

@@ -59,13 +59,16 @@ class SearchSettings:
     )
 
 
+SECOND_INPUT = "what a cell reads besides the skip: the decoder's signal of the level, or the skip once more"
+
+
 @dataclass(frozen=True)
 class CellSettings:
     """The cells; see :class:`nnunet_iac.cells.cell_shape.CellShape`."""
 
     nodes: int = setting(4, integer(1, 16), "intermediate nodes")
     shared: bool = setting(True, one_of(True, False), "one graph for all levels, or one for each")
-    second_input: Literal["decoder", "encoder"] = setting("decoder", one_of("decoder", "encoder"), "second input")
+    second_input: Literal["decoder", "encoder"] = setting("decoder", one_of("decoder", "encoder"), SECOND_INPUT)
     width: float = setting(0.5, number(0, 1), "node channels as a fraction of the skip's")
     first_level: int = setting(0, integer(0, 16), "highest resolution with a cell (0: full); a cell there is dearest")
     projection: Literal["zero", "gain", "normalised"] = setting(
@@ -97,7 +100,9 @@ class TrainingSettings:
         0.0, number_from(0, 1), "implanting trainers: share of the epochs in which cells train before the host does"
     )
     freeze_host: bool | None = setting(
-        False, one_of(True, False, None), "train the cells only, the host stays as it is; null is false"
+        False,
+        one_of(True, False, None),
+        "train the cells only, the host stays as it is; null (of earlier versions): false",
     )
     deterministic: bool = setting(
         False, one_of(True, False), "torch's deterministic algorithms, for the same bits on CUDA too; slower"

@@ -88,8 +88,8 @@ def split_patients(
     groups = list(grouping.patients(cases).values())
     if len(groups) < 2:
         raise ValueError(
-            f"training cases: expected at least two patients, one for the weights and one for the architecture, got "
-            f"{len(groups)} ({len(cases)} cases); the search needs more data, or correct {GROUPS}"
+            f"cases: expected at least two patients to split, got {len(groups)} ({len(cases)} cases); add patients, or "
+            f"correct {GROUPS}"
         )
     random.Random(seed).shuffle(groups)
     count = min(max(1, round(fraction * len(groups))), len(groups) - 1)
@@ -147,13 +147,14 @@ def ensure_splits(folder: Path, grouping: Grouping, fold: int | str, log: Callab
     if not path.is_file():
         if len(grouping.patients(grouping.patient)) >= FOLDS:
             write_json(path, patient_folds(list(grouping.patient), grouping))
-            log(f"Wrote {path}: cross-validation by patient, as {grouping.source} says.")
+            log(f"Wrote {path}: cross-validation by patient, from {grouping.source}.")
         return
     splits = read_splits(path)
     torn = torn_patients(splits[int(fold)], grouping) if int(fold) < len(splits) else []
     if torn:
+        names = ", ".join([*torn[:3], *["…"] * (len(torn) > 3)])
         log(
-            f"WARNING: {len(torn)} patients have cases in training and validation of fold {fold} ({torn[:3]} ...); the "
+            f"WARNING: {len(torn)} patients have cases in training and validation of fold {fold} ({names}); the "
             f"validation Dice is too good. Delete {path} to get a split by patient, and train the host again."
         )
 

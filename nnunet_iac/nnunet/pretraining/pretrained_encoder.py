@@ -51,7 +51,7 @@ class PretrainedEncoderTrainer(IACTrainer):
                 f"encoder: expected the architecture of the plans, got another one in {path} "
                 f"({str(error).splitlines()[-1].strip()}); pretrain for these plans with nnunet-iac pretrain"
             ) from error
-        self.know_start()
+        self.remember_start()
         self.print_to_log_file(f"Encoder: weights of {path}")
         watched = checkpoint.get(PROVENANCE, {}).get("pretraining", {}).get("watch", {}).get("fold", self.fold)
         if watched != self.fold != "all":

@@ -23,7 +23,8 @@ LIMITS = (
     "them and every Dice is too good. Only the difference means something, and it leans against the network that moves "
     "further away from the host.",
     "The first interval is over the held-out patients: it is about these very trainings. The one with other trainings "
-    "is over patients and trainings together, and wide with few of them. Neither verdict is given unless both say so.",
+    "is over patients and trainings together, and wide with few of them. The two verdicts are given only where both "
+    "agree.",
     'A probe is short: "pays" and "do not bother" are about {steps} steps of training, not about a full one. Short '
     "trainings lean against cells: on Dataset004_Hippocampus a probe said -0.45 points, full trainings of the same "
     "host -0.08.",

@@ -144,7 +144,7 @@ class CandidateTraining:
                 # nnU-Net's -pretrained_weights would leave the segmentation layers out; the final training does not.
                 trainer.initialize()
                 trainer.cell_network.load_state_dict(read_checkpoint(self.start, device)["network_weights"])
-                trainer.know_start()
+                trainer.remember_start()
             try:
                 trainer.run_training()
             except FloatingPointError:

@@ -1,4 +1,4 @@
-"""Whose the short trainings in a retrieval's folder are: those of its candidates, or what a killed one left."""
+"""The short trainings in a retrieval's folder: kept where they are of its candidates, removed where not."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ def start_from(trainer: IACTrainer, folder: Path) -> None:
             f"start: expected the architecture of the plans, got another one in {path} "
             f"({str(error).splitlines()[-1].strip()}); retrieve for these plans again with nnunet-iac retrieve"
         ) from error
-    trainer.know_start()
+    trainer.remember_start()
     log(f"Start: {record['why']} Weights of {path}")
 
 

@@ -1,4 +1,4 @@
-"""Plans of a study's trainings: derived once and then left alone, so that all that bears one name had one budget.
+"""Plans of a study: derived once and never changed, so that trainings under one plans name share one budget.
 
 Trainings that are finished are not repeated, however they were started; a study whose plans could change between two
 calls would put trainings of several budgets into one table.
@@ -38,7 +38,7 @@ def ensure_plans(folder: Path, wanted: Sequence[Plans], configuration: str, opti
     Raises:
         ValueError: for bad settings or names, or if there are plans of that name with another meaning.
     """
-    paths = [new_plans_path(folder, plans["plans_name"]) for plans in wanted]
+    paths = [new_plans_path(folder, plans["plans_name"], argument="--tag") for plans in wanted]
     for path, plans in zip(paths, wanted, strict=True):
         here = _meaning(plans, configuration)
         changes = list(differences(_meaning(read_plans(path), configuration), here)) if path.is_file() else []

@@ -67,7 +67,7 @@ def write_entries(
 ) -> list[Added]:
     """Add supernet, candidates and the data set's features, each whole; what is there already is kept.
 
-    A build that was killed on the way is gone on with by calling it again with the same arguments.
+    To go on with a build that was killed, call it again with the same arguments.
 
     Raises:
         FileNotFoundError: if there is no zoo.

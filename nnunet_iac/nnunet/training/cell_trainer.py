@@ -107,11 +107,11 @@ class CellTrainer(nnUNetTrainer):
         torch.manual_seed(self.settings.search.seed)
         self.configuration_manager = PlansManager(self._plans_at_start()).get_configuration(self.configuration_name)
         super().initialize()
-        self.know_start()
+        self.remember_start()
         self._trained_by_ddp = _trained(self.network)
 
-    def know_start(self) -> None:
-        """Take the host's weights as they are now for those of a fresh host, not for given ones."""
+    def remember_start(self) -> None:
+        """Remember the untrained start: weights that differ later were given (``-pretrained_weights``)."""
         self._fresh_host = self.cell_network.host_digest()
 
     def _plans_at_start(self) -> Plans:
