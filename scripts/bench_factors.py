@@ -32,6 +32,7 @@ from dice_study import CONTROL, RANDOM, Study
 from study_variants import copy_plans, few_cases, thinned
 
 from nnunet_iac.atomic import write_json
+from nnunet_iac.dataset_names import dataset_number
 from nnunet_iac.markdown import table_text
 from nnunet_iac.nnunet.files.plans import plans_path, preprocessed_folder, read_plans
 from nnunet_iac.nnunet.studies.study_plans import ensure_plans
@@ -126,7 +127,7 @@ def _words(args: argparse.Namespace, name: str, condition: Condition) -> list[st
         thin = thinned(read_plans(plans_path(folder, plans)), args.configuration, condition.thin)
         ensure_plans(folder, [thin], args.configuration)
         plans = thin["plans_name"]
-    words = ["-d", str(int(folder.name[7:10])), "-c", args.configuration, "-f", str(fold), "-p", plans]
+    words = ["-d", str(dataset_number(folder.name)), "-c", args.configuration, "-f", str(fold), "-p", plans]
     arms = [RANDOM] if condition.is_of_cells else [CONTROL, RANDOM]
     words += ["--host", "scratch", "--arms", *arms, "--seeds", *map(str, args.seeds)]
     words += ["--tag", args.tag if name == BASE else f"{args.tag}_{name}"]

@@ -33,6 +33,7 @@ from transfer_study import SearchOnly
 
 from nnunet_iac.atomic import write_json
 from nnunet_iac.cells.genotype import OPERATIONS
+from nnunet_iac.dataset_names import dataset_number
 from nnunet_iac.markdown import table_text
 from nnunet_iac.nnunet.files.hosts import find_host, host_candidates, results_folder
 from nnunet_iac.nnunet.files.plans import preprocessed_folder
@@ -104,7 +105,16 @@ def _search(args: argparse.Namespace, dataset: str, name: str, seed: int) -> Sea
     settings = [*args.variants[name], f"search.seed={seed}"]
     ensure_derived(args.dataset, args.host_plans, plans, args.configuration, settings)
     folder = results_folder() / dataset / f"{TRAINER}__{plans}__{args.configuration}" / f"fold_{args.fold}"
-    what = ["nnUNetv2_train", str(int(dataset[7:10])), args.configuration, str(args.fold), "-tr", TRAINER, "-p", plans]
+    what = [
+        "nnUNetv2_train",
+        str(dataset_number(dataset)),
+        args.configuration,
+        str(args.fold),
+        "-tr",
+        TRAINER,
+        "-p",
+        plans,
+    ]
     return SearchOnly(f"{name}, seed {seed}", [*what, "--c", "-device", args.device], folder)
 
 

@@ -24,6 +24,7 @@ from bench_arguments import add_run_arguments
 from bench_environment import bench_environment
 
 from nnunet_iac.atomic import write_json
+from nnunet_iac.dataset_names import dataset_number
 from nnunet_iac.markdown import table_text
 from nnunet_iac.nnunet.studies.training_processes import Training, run_trainings
 
@@ -142,7 +143,7 @@ def _pretrain(args: argparse.Namespace, run: Run, results: Path) -> bool:
 def _training(args: argparse.Namespace, run: Run, results: Path) -> Training:
     trainer = "nnUNetTrainerIACHost" if run[0] == NONE else "nnUNetTrainerPretrainedEncoder"
     folder = results / f"{trainer}__{_plans(args, run)}__{args.configuration}" / f"fold_{args.fold}"
-    what = ("nnUNetv2_train", str(int(results.name[7:10])), args.configuration, str(args.fold))
+    what = ("nnUNetv2_train", str(dataset_number(results.name)), args.configuration, str(args.fold))
     command = [*what, "-tr", trainer, "-p", _plans(args, run), "--c", "-device", args.device]
     return Training(f"fine-tuning after {run[0]}, seed {run[1]}", command, folder)
 

@@ -20,6 +20,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from nnunet_iac.dataset_names import dataset_number
 from nnunet_iac.markdown import table_text
 
 BUDGET = (
@@ -40,7 +41,7 @@ class Chain:
     @property
     def number(self) -> str:
         """nnU-Net's id of the data set."""
-        return str(int(self.dataset[7:10]))
+        return str(dataset_number(self.dataset))
 
     @property
     def name(self) -> str:

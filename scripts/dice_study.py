@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
 
+from nnunet_iac.dataset_names import dataset_number
 from nnunet_iac.nnunet.files.plans import Plans, configuration_of, derive, plans_path, read_plans
 from nnunet_iac.nnunet.files.setting_assignments import parse_assignments
 from nnunet_iac.nnunet.files.settings import Settings
@@ -152,7 +153,7 @@ class Study:
     def training(self, arm: str, seed: int, fold: int, results: Path, device: str) -> Training:
         """Return an arm's process."""
         folder = self.model_folder(arm, seed, results) / f"fold_{fold}"
-        what = ["nnUNetv2_train", str(int(self.dataset[7:10])), self.configuration, str(fold)]
+        what = ["nnUNetv2_train", str(dataset_number(self.dataset)), self.configuration, str(fold)]
         what += ["-tr", self.trainer(arm), "-p", self.plans_name(arm, seed), "--c", "-device", device]
         return Training(f"{arm}, seed {seed}{f', fold {fold}' if len(self.folds) > 1 else ''}", what, folder)
 

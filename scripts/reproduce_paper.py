@@ -38,6 +38,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nnunet_iac.dataset_names import dataset_number
 from nnunet_iac.nnunet.studies.paper_matrix import ARMS, CONTROL, FULL, HOSTS, PRUNED, RANDOM, Job, Matrix
 from nnunet_iac.nnunet.studies.training_processes import Training, run_trainings
 
@@ -139,7 +140,7 @@ def _prepare(matrix: Matrix, folder: Path, processes: int) -> None:
     """Plan, preprocess, split and derive the plans of all jobs, each only if it is not there."""
     from nnunet_iac.nnunet.files.plans import configuration_of, plans_path, read_plans
 
-    number, configuration = str(int(matrix.dataset[7:10])), matrix.configuration
+    number, configuration = str(dataset_number(matrix.dataset)), matrix.configuration
     for host in (HOSTS[name] for name in matrix.hosts):
         path = plans_path(folder, host.plans)
         if not path.is_file():

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from retrieval_dice_study import Run, Study, number
+from retrieval_dice_study import Run, Study
 from retrieval_dice_tables import NEAREST, RANDOM, SCRATCH, T1, T5, T10
 
 from nnunet_iac.atomic import write_json
+from nnunet_iac.dataset_names import dataset_number
 
 if TYPE_CHECKING:
     from nnunet_iac.metaspace.ranking import Ranked
@@ -80,7 +81,7 @@ def bring(study: Study, target: str, seed: int, results: Path) -> None:
     ranked = rank(fit(tasks, FitSettings()), tasks, wanted.sample)
     for arm in arms:
         run = (target, arm, seed)
-        one, words = pick(arm, ranked, names[near.source], (seed, number(target)))
+        one, words = pick(arm, ranked, names[near.source], (seed, dataset_number(target)))
         place: dict[str, Any] = {"plans_path": _plans_path(study, run), "folder": study.retrieval_folder(run, results)}
         here = replace(wanted, name=study.plans_name(run), **place)
         request, say = Request(T1, seed=seed, device=study.device), partial(print, f"{target} {arm}:", flush=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 from retrieval_dice_tables import SCRATCH
 
 from nnunet_iac.atomic import write_json
+from nnunet_iac.dataset_names import dataset_number
 from nnunet_iac.nnunet.studies.training_processes import Training
 
 Run = tuple[str, str, int]
@@ -83,19 +84,9 @@ class Study:
         target, arm, seed = run
         plans, trainer = self.plans_name(run), "nnUNetTrainerIACHost" if arm == SCRATCH else "nnUNetTrainerMedNNS"
         folder = results / target / f"{trainer}__{plans}__{self.configuration}" / f"fold_{self.fold}"
-        what = ("nnUNetv2_train", str(number(target)), self.configuration, str(self.fold))
+        what = ("nnUNetv2_train", str(dataset_number(target)), self.configuration, str(self.fold))
         command = [*what, "-tr", trainer, "-p", plans, "--c", "-device", self.device]
         return Training(f"{target} {arm}, seed {seed}", command, folder)
-
-
-def number(dataset: str) -> int:
-    """Return nnU-Net's number of a data set.
-
-    Example:
-        >>> number("Dataset004_Hippocampus")
-        4
-    """
-    return int(dataset[7:10])
 
 
 def patch_sizes(words: Sequence[str], targets: Sequence[str]) -> dict[str, tuple[int, ...]]:
@@ -110,7 +101,7 @@ def patch_sizes(words: Sequence[str], targets: Sequence[str]) -> dict[str, tuple
     """
     own = {word.partition("=")[0]: word.partition("=")[2] for word in words if "=" in word}
     common = "x".join(word for word in words if "=" not in word)
-    by_number = {str(number(target)): target for target in targets}
+    by_number = {str(dataset_number(target)): target for target in targets}
     if strange := sorted(set(own) - set(by_number)):
         raise ValueError(f"--patch-size: expected numbers of targets before =, got {strange}; targets: {[*by_number]}")
     sizes = {target: own.get(key, common) for key, target in by_number.items()}

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from nnunet_iac.dataset_names import dataset_number
 from nnunet_iac.nnunet.studies.training_processes import Training
 from nnunet_iac.reports.result import FILE_NAME as RESULT
 
@@ -116,5 +117,5 @@ class Study:
         """Return an arm's process."""
         plans, trainer = self.plans_name(arm, seed), f"nnUNetTrainerSearch{'Scratch' if arm == SCRATCH else 'Warm'}"
         folder = results / self.dataset / f"{trainer}__{plans}__{self.configuration}" / f"fold_{self.fold}"
-        what = ("nnUNetv2_train", str(int(self.dataset[7:10])), self.configuration, str(self.fold))
+        what = ("nnUNetv2_train", str(dataset_number(self.dataset)), self.configuration, str(self.fold))
         return SearchOnly(f"{arm}, seed {seed}", [*what, "-tr", trainer, "-p", plans, "--c", "-device", device], folder)

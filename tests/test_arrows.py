@@ -26,7 +26,7 @@ ALLOWED = {
     "metaspace": {"metaspace", "zoo", "similarity", "atomic", "markdown"},
     "nnunet": {
         *("cells", "search", "similarity", "robustness", "zoo", "metaspace", "statistics", "nnunet"),
-        *("atomic", "json_files"),
+        *("atomic", "json_files", "dataset_names"),
     },
     "reports": {"reports", "cells", "statistics", "atomic", "json_files", "markdown"},
     "trainers": {"nnunet"},

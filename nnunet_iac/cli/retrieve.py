@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from nnunet_iac.cli.arguments import add_device_argument, device_of, fold
 from nnunet_iac.cli.fit_arguments import add_fit_arguments, fit_settings
+from nnunet_iac.dataset_names import dataset_number
 
 if TYPE_CHECKING:
     from nnunet_iac.nnunet.retrieval.retrieval_request import Request
@@ -96,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
         if args.overwrite:
             remove_trainings(target.folder)
         record = retrieve(zoo, fitting_tasks(tasks, target, say), target, request, say)
-    number = int(target.sample.name[7:10])
+    number = dataset_number(target.sample.name)
     trainer = "nnUNetTrainer" if record["outlier"] else "nnUNetTrainerMedNNS"
     say(f"wrote {target.plans_path} and {target.folder}")
     if record["outlier"]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from nnunet_iac.dataset_names import dataset_number
 from nnunet_iac.demo.runner import Step
 
 PLANS = "nnUNetPlans_demo"
@@ -50,7 +51,7 @@ class Demo:
             >>> Demo("Dataset004_Hippocampus", None, 0, "cpu").identifier
             4
         """
-        return int(self.dataset[7:10])
+        return dataset_number(self.dataset)
 
     @property
     def raw_folder(self) -> Path:

@@ -49,6 +49,17 @@ class Turns:
 
     def _finish(self) -> None:
         """Stop the workers of all data sets, as batchgenerators' own iterators do."""
-        for stream in self._streams:
-            if hasattr(stream, "_finish"):
-                stream._finish()
+        finish(*self._streams)
+
+
+def finish(*streams: object) -> None:
+    """Stop the processes that make batches, of streams that have some.
+
+    ``_finish`` is what batchgenerators' iterators call it; they have no public name for it.
+
+    Example:
+        >>> finish(iter(()), Turns([]))
+    """
+    for stream in streams:
+        if hasattr(stream, "_finish"):
+            stream._finish()

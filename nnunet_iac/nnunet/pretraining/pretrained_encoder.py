@@ -19,23 +19,14 @@ class PretrainedEncoderTrainer(IACTrainer):
     (``--c``, ``--val``), nothing else is looked for.
     """
 
-    _restoring = False
-
-    def initialize(self) -> None:
-        """Build the network and load the encoder.
+    def load_start(self) -> None:
+        """Load the encoder.
 
         Raises:
             FileNotFoundError: if nothing was pretrained for these plans.
             ValueError: if the checkpoint is damaged or of another architecture.
         """
-        super().initialize()
-        if not self._restoring:
-            self._load_encoder(find_pretrained(results_folder(), self.plans_manager.plans, self.configuration_name))
-
-    def load_checkpoint(self, filename_or_checkpoint: dict | str) -> None:
-        """Load a checkpoint of this training; it has trained weights."""
-        self._restoring = True
-        super().load_checkpoint(filename_or_checkpoint)
+        self._load_encoder(find_pretrained(results_folder(), self.plans_manager.plans, self.configuration_name))
 
     def _load_encoder(self, path: Path) -> None:
         checkpoint, network = read_checkpoint(path, self.device), self.cell_network

@@ -39,6 +39,7 @@ from nnunet_iac.nnunet.files.weights import WeightTarget
 from nnunet_iac.nnunet.probe.probe_trainer import CASES, LOG, ProbeTrainer, make_trainer, results_in
 from nnunet_iac.nnunet.training.recipe import Recipe
 from nnunet_iac.nnunet.training.training_data import patients_of
+from nnunet_iac.search.turns import finish
 from nnunet_iac.statistics.patients import patient_scores
 
 RESULT = "candidate.json"
@@ -65,9 +66,7 @@ class CandidateTrainer(ProbeTrainer):
 
     def finish_streams(self) -> None:
         """End the processes that make batches, after a training that did not come to its end."""
-        for stream in (self.dataloader_train, self.dataloader_val):
-            if hasattr(stream, "_finish"):
-                stream._finish()
+        finish(self.dataloader_train, self.dataloader_val)
 
 
 @dataclass(frozen=True)

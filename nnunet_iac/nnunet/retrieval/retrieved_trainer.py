@@ -25,23 +25,14 @@ class RetrievedTrainer(IACTrainer):
     ``--val``), nothing else is looked for.
     """
 
-    _restoring = False
-
-    def initialize(self) -> None:
-        """Build the network and load the start.
+    def load_start(self) -> None:
+        """Load what was retrieved.
 
         Raises:
             FileNotFoundError: if nothing was retrieved for these plans.
             ValueError: if a file is damaged, or the start is of another architecture.
         """
-        super().initialize()
-        if not self._restoring:
-            start_from(self, find_retrieval(results_folder(), self.plans_manager.plans, self.configuration_name))
-
-    def load_checkpoint(self, filename_or_checkpoint: dict | str) -> None:
-        """Load a checkpoint of this training; it has trained weights."""
-        self._restoring = True
-        super().load_checkpoint(filename_or_checkpoint)
+        start_from(self, find_retrieval(results_folder(), self.plans_manager.plans, self.configuration_name))
 
 
 def start_from(trainer: IACTrainer, folder: Path) -> None:

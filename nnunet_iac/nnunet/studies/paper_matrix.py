@@ -17,6 +17,7 @@ from itertools import product
 from pathlib import Path
 from types import MappingProxyType
 
+from nnunet_iac.dataset_names import dataset_number
 from nnunet_iac.nnunet.files.plans import derive, plans_path, read_plans
 from nnunet_iac.nnunet.files.setting_assignments import parse_assignments
 from nnunet_iac.nnunet.files.settings import Settings
@@ -192,7 +193,7 @@ class Matrix:
             >>> " ".join(matrix.command(matrix.jobs()[0], "cuda"))
             'nnUNetv2_train 27 2d 1 -tr nnUNetTrainerIACIdentity -p nnUNetPlans_paper_seed0_fold1 --c -device cuda'
         """
-        what = (str(int(self.dataset[7:10])), self.configuration, str(job.fold))
+        what = (str(dataset_number(self.dataset)), self.configuration, str(job.fold))
         how = ("-tr", ARMS[job.arm].trainer, "-p", self.plans_name(job))
         return ["nnUNetv2_train", *what, *how, "--c", "-device", device]
 

@@ -20,6 +20,7 @@ from tqdm import trange
 from nnunet_iac.cells.health import all_finite
 from nnunet_iac.cells.module_names import in_words
 from nnunet_iac.nnunet.files.run_state import damaged, read_state, write_state
+from nnunet_iac.search.turns import finish
 from nnunet_iac.zoo.distillation import Activation
 from nnunet_iac.zoo.shrinking import SupernetPlan
 from nnunet_iac.zoo.supernet import ElasticUNet
@@ -128,8 +129,7 @@ class SupernetRun:
                 while self.epoch < last:
                     self._run_epoch(batches, log)
             finally:
-                if hasattr(batches, "_finish"):
-                    batches._finish()
+                finish(batches)
         self.supernet.eval()
 
     def _run_epoch(self, batches: Iterator[Mapping[str, Any]], log: Log) -> None:

@@ -25,6 +25,7 @@ from nnunet_iac.search.bilevel import Loss
 from nnunet_iac.search.plan import SearchPlan
 from nnunet_iac.search.search import STATE, TRACE, SearchResult, run_search
 from nnunet_iac.search.state import read_content
+from nnunet_iac.search.turns import finish
 from nnunet_iac.zoo.weights_files import to_bytes
 
 RESULT = "search_result.json"
@@ -171,9 +172,7 @@ class _Streams:
 
     def close(self) -> None:
         """Stop the workers."""
-        for stream in self._opened:
-            if hasattr(stream, "_finish"):
-                stream._finish()
+        finish(*self._opened)
 
 
 def _identity(network: CellUNet, settings: Settings, data: SearchData, start: CellStart | None) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from nnunet_iac.nnunet.training.epoch_trainer import EpochTrainer
 from nnunet_iac.nnunet.training.host_source import find_host_source, save_host_source
 from nnunet_iac.nnunet.training.training_data import search_data
 from nnunet_iac.search import ranks
+from nnunet_iac.search.turns import finish
 
 
 class IACTrainer(EpochTrainer):
@@ -31,12 +32,24 @@ class IACTrainer(EpochTrainer):
     with identity cells the whole is one stock training of that length.
     """
 
+    _restoring = False
+
     def initialize(self) -> None:
-        """Build the host; see :meth:`CellTrainer.initialize`."""
+        """Build the host, and load what it starts from; see :meth:`CellTrainer.initialize` and :meth:`load_start`."""
         # nnU-Net writes plans.json in place; the lock keeps this from reading half of another fold's.
         with self._locked("plans.lock", "Waiting for another fold that writes the plans"):
             self._adopt_shared_genotype()
         super().initialize()
+        if not self._restoring:
+            self.load_start()
+
+    def load_start(self) -> None:
+        """Load weights to start from, for trainers that have some; not called where a checkpoint is loaded anyway."""
+
+    def load_checkpoint(self, filename_or_checkpoint: dict | str) -> None:
+        """Load a checkpoint of this training (``--c``, ``--val``); it has trained weights."""
+        self._restoring = True
+        super().load_checkpoint(filename_or_checkpoint)
 
     def run_training(self) -> None:
         """Run all phases, alone in the fold's folder: two trainings there would overwrite each other's checkpoints.
@@ -177,9 +190,7 @@ class IACTrainer(EpochTrainer):
                 self.preprocessed_dataset_folder_base, self.plans_manager.plans, self.configuration_name, self.genotype
             )
             self.print_to_log_file(f"Wrote {path}. Train it with nnUNetv2_train … -p {path.stem}, with any trainer.")
-        for stream in (self.dataloader_train, self.dataloader_val):
-            if hasattr(stream, "_finish"):
-                stream._finish()
+        finish(self.dataloader_train, self.dataloader_val)
 
     def perform_actual_validation(self, save_probabilities: bool = False) -> None:
         """Validate as nnU-Net does; a trainer that only searches has nothing to validate."""

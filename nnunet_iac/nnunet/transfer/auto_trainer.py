@@ -38,10 +38,8 @@ class AutoTrainer(TransferTrainer):
     supernets or without searches leaves out that step, and the log says so.
     """
 
-    _restoring = False
-
     def initialize(self) -> None:
-        """Retrieve, unless a fold of this model did; then build the retrieved network and load its start.
+        """Retrieve, unless a fold of this model did; then build the retrieved network.
 
         Raises:
             FileNotFoundError: if there is no zoo, or the data set is not preprocessed.
@@ -54,13 +52,10 @@ class AutoTrainer(TransferTrainer):
         if not record["outlier"]:
             self._adopt_architecture()
         super().initialize()
-        if not self._restoring:
-            start_from(self, self._retrieval_folder)
 
-    def load_checkpoint(self, filename_or_checkpoint: dict | str) -> None:
-        """Load a checkpoint of this training; it has trained weights."""
-        self._restoring = True
-        super().load_checkpoint(filename_or_checkpoint)
+    def load_start(self) -> None:
+        """Load the retrieved weights, or say why nnU-Net's own initialisation stays."""
+        start_from(self, self._retrieval_folder)
 
     @property
     def _retrieval_folder(self) -> Path:
