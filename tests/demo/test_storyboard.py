@@ -35,7 +35,8 @@ def test_the_seed_reaches_phantom_and_search() -> None:
 
 def test_the_budget_is_in_the_settings_that_configure_knows() -> None:
     settings = pytest.importorskip("nnunet_iac.nnunet.files.settings", reason="needs nnU-Net")
-    block = settings.parse_assignments([*SETTINGS, "search.seed=7"])
+    assignments = pytest.importorskip("nnunet_iac.nnunet.files.setting_assignments", reason="needs nnU-Net")
+    block = assignments.parse_assignments([*SETTINGS, "search.seed=7"])
     assert settings.Settings.from_block(block).host.epochs <= 20
     assert f"--batch-size {BATCH_SIZE}" in line(PHANTOM, "configure")
 

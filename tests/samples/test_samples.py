@@ -55,20 +55,20 @@ FORMATS = {
     "search/state": "search_state",
     "zoo/configuration": "subnet_configuration",
     "similarity/index_file": "source_index",
-    "nnunet/run_state": "run_state",
-    "nnunet/retrieved_trainer": "retrieval",
-    "nnunet/nearest_source": "source_choice",
-    "nnunet/cell_search": "search_result",
-    "nnunet/last_good": "restoration",
+    "nnunet/files/run_state": "run_state",
+    "nnunet/retrieval/retrieved_trainer": "retrieval",
+    "nnunet/transfer/nearest_source": "source_choice",
+    "nnunet/training/cell_search": "search_result",
+    "nnunet/training/last_good": "restoration",
     "reports/documents": "search_result",
     "metaspace/space_entry": "meta_space",
-    "nnunet/probe_plan": "probe_setup",
+    "nnunet/probe/probe_plan": "probe_setup",
 }
 """Modules with a schema number and the format that it numbers."""
 
 FOR_PEOPLE = {
-    *("cells/transfer_report", "zoo/verification", "nnunet/supernet_audit", "cli/score", "cli/distance"),
-    *("nnunet/probe", "nnunet/candidate_training", "demo/runner"),
+    *("cells/transfer_report", "zoo/verification", "nnunet/supernets/supernet_audit", "cli/score", "cli/distance"),
+    *("nnunet/probe/probe", "nnunet/retrieval/candidate_training", "demo/runner"),
 }
 """Modules whose records people and scripts read; no reader of the package looks at the number."""
 

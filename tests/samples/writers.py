@@ -283,9 +283,9 @@ def write_probe_setup(out: Path) -> Golden:
 
 def small_probe(**budget: Any) -> Any:
     """A probe whose host is a file in the working folder; nothing is trained."""
-    from nnunet_iac.nnunet.probe_plan import Budget, Probe
     from stock_architecture import plain_architecture
 
+    planned = module_of("probe.probe_plan", "probe_plan")
     host = Path("host.pth")
     host.write_text("weights")
     configuration = {
@@ -297,7 +297,7 @@ def small_probe(**budget: Any) -> Any:
         "batch_dice": True,
     }
     plans = {"dataset_name": "Dataset990_Tiny", "plans_name": "tiny", "configurations": {"2d": configuration}}
-    return Probe(plans, "2d", 0, {}, host, Budget(**budget), ("a",), ("b",), 1, 1, None, Path("probe"))
+    return planned.Probe(plans, "2d", 0, {}, host, planned.Budget(**budget), ("a",), ("b",), 1, 1, None, Path("probe"))
 
 
 WRITERS: dict[str, Callable[[Path], Golden]] = {
