@@ -82,7 +82,7 @@ class CandidateLooks:
         """Make a candidate's start on the target's plan, measure it, and say what it breaks."""
         target, entry = self.target, self._entry(one.task.candidates.supernet)
         candidate = extract(self._supernet(entry.id), one.configuration)
-        plan = (target.plans, target.configuration, target.target.dataset)
+        plan = (target.plans, target.configuration, target.network.dataset)
         start = retrieved_start(entry, candidate, *plan, name=target.name, seed=self.seed)
         costs = measure_costs(start.network, start.target.inputs, self._planned["patch_size"], device=self.device)
         broken = self.limits.broken_by(costs)
@@ -100,5 +100,5 @@ class CandidateLooks:
     def _count(self, supernet: str, configuration: SubnetConfiguration) -> Size:
         source = subnetwork_architecture(self._entry(supernet), configuration)
         network = adapted(source, StockArchitecture(self._planned["architecture"]))
-        inputs, outputs = self.target.target.inputs, self.target.target.outputs
+        inputs, outputs = self.target.network.inputs, self.target.network.outputs
         return size_of(lambda: network.build(inputs, outputs), inputs, self._planned["patch_size"])

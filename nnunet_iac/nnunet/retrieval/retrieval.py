@@ -76,7 +76,7 @@ def retrieve(
         _check_planned(target, request)
         why = _near_words(near, names, request)
         record = {**_base_record(target, request, near, names), "outlier": True, "why": why}
-        return _write(target, record, target.target.plans, None)
+        return _write(target, record, target.network.plans, None)
     chosen = stored or fitted_space(request.space, sources)
     say(chosen.text)
     order = choose_order(
@@ -159,8 +159,8 @@ def _near_words(near: Nearness, names: Sequence[str], request: Request) -> str:
 def _check_planned(target: Target, request: Request) -> None:
     """Check the network of the plans against the limits; it is what an outlier is trained with."""
     planned = configuration_of(target.plans, target.configuration)
-    network, device = build_network(target.target), torch.device(request.device)
-    costs = measure_costs(network, target.target.inputs, planned["patch_size"], device=device)
+    network, device = build_network(target.network), torch.device(request.device)
+    costs = measure_costs(network, target.network.inputs, planned["patch_size"], device=device)
     if broken := request.limits.broken_by(costs):
         raise ValueError(
             f"limits: expected the network of the plans within them, because no source is near, got "

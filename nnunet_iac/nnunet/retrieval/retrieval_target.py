@@ -26,11 +26,10 @@ class Target:
     """The data set that a network is wanted for.
 
     Attributes:
-        data: what the training cases look like; running statistics of batch normalisation are taken from them.
-        plans: to derive from.
-        configuration: of these plans.
+        data: what the training cases look like, with the plans to derive from; running statistics of batch
+            normalisation are taken from them.
         fold: whose training cases were looked at.
-        target: what the network of these plans reads and answers.
+        network: what the network of the plans reads and answers.
         sample: features of images of the fold's training cases.
         training_cases: for short trainings.
         held_out_cases: to judge these, other patients.
@@ -40,16 +39,24 @@ class Target:
     """
 
     data: PreparedData
-    plans: Plans
-    configuration: str
     fold: int | str
-    target: WeightTarget
+    network: WeightTarget
     sample: DatasetSample
     training_cases: tuple[str, ...]
     held_out_cases: tuple[str, ...]
     name: str
     plans_path: Path
     folder: Path
+
+    @property
+    def plans(self) -> Plans:
+        """To derive from."""
+        return self.data.plans
+
+    @property
+    def configuration(self) -> str:
+        """Of these plans."""
+        return self.data.configuration
 
 
 def retrieval_target(
@@ -82,17 +89,14 @@ def retrieval_target(
     """
     if not 0 < share < 1:
         raise ValueError(f"--share: expected a number between 0 and 1, got {share}")
-    target = weight_target(data.plans, data.configuration, dict(data.content))
     cases, grouping = fold_cases(data.plans, data.configuration, fold, data.content)
     training, held_out = split_patients(cases, grouping, fraction=share, seed=HELD_OUT_SEED)
     side = region_features(data, patches=patches, seed=seed, device=device)
     sample = DatasetSample(data.dataset, side.features, encoder_identity(RANDOM, data.dimensions), side.labels)
     return Target(
         data=replace(data, cases=tuple(map(str, training))),
-        plans=data.plans,
-        configuration=data.configuration,
         fold=fold,
-        target=target,
+        network=weight_target(data.plans, data.configuration, dict(data.content)),
         sample=sample,
         training_cases=tuple(training),
         held_out_cases=tuple(held_out),
@@ -104,7 +108,7 @@ def retrieval_target(
 
 def fitting_tasks(tasks: Sequence[Task], target: Target, say: Callable[[str], None]) -> list[Task]:
     """Return the sources whose networks and features can serve the target; the others are named."""
-    residual = StockArchitecture(target.target.architecture).residual
+    residual = StockArchitecture(target.network.architecture).residual
     fitting = []
     for task in tasks:
         same_kind = bool(task.candidates.topology[0, -1]) == residual
