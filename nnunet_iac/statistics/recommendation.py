@@ -208,7 +208,7 @@ def _not_worth_it(found: Estimate, margin: float, numbers: str) -> str:
     counted = "trainings were not counted, there is one of each arm" if one_run else _with_trainings(found)
     if _highest(found) < 0:
         return (
-            f"do not bother: no gain, cells changed the Dice by {numbers} points against continued training "
+            f"do not bother: no gain, cells lost Dice against continued training, {numbers} points "
             f"({counted}); a short measurement leans against them, so it does not show that they lose in a long one"
         )
     gain = "the gain is real but small, " if _lowest(found) > 0 and not one_run else ""

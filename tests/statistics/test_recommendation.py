@@ -34,7 +34,7 @@ def scores(control: list[list[float]], other: list[list[float]]) -> PatientScore
     ("numbers", "verdict", "words"),
     [
         (found(0.4, 2.0), "pays", "cells pay here: expect about +1.2 points of Dice"),
-        (found(0.6, 2.0), "pays", "(+1.30 [+0.60, +2.00], with"),
+        (found(0.6, 2.0), "pays", "(+1.30 [+0.60, +2.00], counting"),
         (found(-0.1, 0.2), "do not bother", "cells bring less than 0.5 points of Dice over continued training"),
         (found(0.1, 0.3), "do not bother", "the gain is real but small"),
         (found(-2.0, -0.5), "do not bother", "does not show that they lose in a long one"),

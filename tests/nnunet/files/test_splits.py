@@ -133,7 +133,7 @@ class TestEnsureSplits:
         ensure_splits(tmp_path, GROUPING, 0, messages.append)
 
         assert json.loads((tmp_path / "splits_final.json").read_text()) == patient_folds(CASES, GROUPING)
-        assert "by patient, as a test says" in messages[0]
+        assert "by patient, from a test" in messages[0]
 
     @pytest.mark.parametrize(("grouping", "fold"), [(UNKNOWN, 0), (GROUPING, "all")])
     def test_nothing_is_written_without_patients_or_folds(
