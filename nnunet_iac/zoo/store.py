@@ -174,7 +174,8 @@ class Zoo:
         with self._writing() as connection:
             rows = [entries.find_row(connection, start) for start in starts]
             found = list(dict.fromkeys(str(row[0]) for row in rows))
-            weights = {str(row[entries.COLUMNS.index("weights")]) for row in rows}
+            # A row that was forged or damaged may say anything: only the zoo's own files are deleted.
+            weights = {name for row in rows if weights_files.is_hash(name := row[entries.COLUMNS.index("weights")])}
             with transaction(connection):
                 for identity in found:
                     entries.delete(connection, identity)

@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeGuard
 
 import torch
 from safetensors import SafetensorError
@@ -21,17 +22,38 @@ from nnunet_iac.atomic import write_bytes
 FOLDER = "weights"
 """Folder of the weights in a zoo."""
 
-NAME = re.compile(r"([0-9a-f]{64})\.safetensors")
+HASH = re.compile(r"[0-9a-f]{64}")
+"""A SHA-256 in hexadecimal."""
+
+NAME = re.compile(rf"({HASH.pattern})\.safetensors")
 """File name of weights; the group is the SHA-256."""
+
+
+def is_hash(value: object) -> TypeGuard[str]:
+    """Whether it is a SHA-256; an index may come from elsewhere and hold anything.
+
+    Example:
+        >>> is_hash("0" * 64), is_hash("../" * 20)
+        (True, False)
+    """
+    return isinstance(value, str) and HASH.fullmatch(value) is not None
 
 
 def weights_name(sha256: str) -> str:
     """Return where weights lie in a zoo, as a path with forward slashes.
 
+    Raises:
+        ValueError: if it is no SHA-256, which could lead out of the zoo.
+
     Example:
         >>> weights_name("0" * 64)[:14]
         'weights/000000'
     """
+    if not is_hash(sha256):
+        raise ValueError(
+            f"weights: expected a SHA-256 of 64 digits 0-9 and a-f as their name, got {sha256!r}; the index is damaged "
+            "or was changed: run nnunet-iac zoo verify"
+        )
     return f"{FOLDER}/{sha256}.safetensors"
 
 
