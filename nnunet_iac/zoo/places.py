@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from nnunet_iac.zoo.schema import FILE, WAL, connected
+from nnunet_iac.zoo.weights_files import LOST, has_weights
 
 INDEX_LIMIT = 4 << 30
 """Bytes that an index from elsewhere may have."""
@@ -76,10 +77,7 @@ class FolderPlace:
         """
         path = self._folder / FILE
         if not path.is_file():
-            what = f"it has no {FILE}" if self._folder.is_dir() else "there is no such folder"
-            raise FileNotFoundError(
-                f"zoo: expected the folder of a zoo, got {self._folder}: {what}; make one with nnunet-iac zoo add"
-            )
+            raise FileNotFoundError(f"zoo: expected the folder of a zoo, got {self._folder}: {_missing(self._folder)}")
         if os.access(path, os.W_OK) and os.access(self._folder, os.W_OK):
             with connected(path, read_only=True) as connection:
                 yield connection
@@ -175,6 +173,14 @@ def copy_index(place: Place, folder: Path) -> None:
             return
         time.sleep(0.1 * 2**attempt)
     raise OSError(f"zoo: expected {FILE} to stand still while it is copied, {place.name} changed {TRIES} times; wait")
+
+
+def _missing(folder: Path) -> str:
+    """Say what a folder without an index is instead, and what helps."""
+    if has_weights(folder):
+        return f"it has no {FILE} but holds weights; {LOST}"
+    what = f"it has no {FILE}" if folder.is_dir() else "there is no such folder"
+    return f"{what}; make one with nnunet-iac zoo add"
 
 
 def _check_size(contents: dict[str, bytes], place: Place) -> None:

@@ -16,19 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from filelock import FileLock, Timeout
 
 from nnunet_iac.zoo import entries, weights_files
 from nnunet_iac.zoo.entries import Query
 from nnunet_iac.zoo.entry import Description, Entry, entry_of
 from nnunet_iac.zoo.places import place_of
 from nnunet_iac.zoo.schema import FILE, connected, create_database, transaction
-
-LOCK = "zoo.lock"
-"""Lock of the writers."""
-
-WAIT_S = 600.0
-"""Seconds to wait for other writers."""
+from nnunet_iac.zoo.writers import check_vacant, turn
 
 EVERYTHING = Query()
 
@@ -70,14 +64,14 @@ class Zoo:
         """Open the zoo in a folder, which is made (an empty zoo) if there is none.
 
         Raises:
-            ValueError: if the folder holds other things, or ``folder`` is a URL.
+            ValueError: if the folder holds other things, weights whose index was lost too, or ``folder`` is a URL.
         """
         zoo = cls(folder)
         path = zoo._folder()
         path.mkdir(parents=True, exist_ok=True)
         if not (path / FILE).is_file():
-            _check_vacant(path)  # before the lock, which would be left there
-        with zoo._turn():
+            check_vacant(path)  # before the lock, which would be left there
+        with turn(path):
             if not (path / FILE).is_file():  # another process may have been faster
                 (path / weights_files.FOLDER).mkdir(exist_ok=True)
                 create_database(path / FILE)
@@ -199,7 +193,7 @@ class Zoo:
         folder = self._folder()
         with self.place.index():  # says what is wrong if there is no zoo
             pass
-        with self._turn(), connected(folder / FILE) as connection:
+        with turn(folder), connected(folder / FILE) as connection:
             yield connection
 
     def _write(self, connection: sqlite3.Connection, entry: Entry, content: bytes) -> None:
@@ -212,21 +206,6 @@ class Zoo:
                 weights_files.remove(self._folder(), entry.weights)
             raise
 
-    @contextmanager
-    def _turn(self) -> Iterator[None]:
-        lock = FileLock(str(self._folder() / LOCK))
-        try:
-            lock.acquire(timeout=WAIT_S, poll_interval=0.01)
-        except Timeout as error:
-            raise TimeoutError(
-                f"zoo: expected other processes to be done writing within {WAIT_S:.0f} s, {lock.lock_file} is still "
-                "held; wait for them"
-            ) from error
-        try:
-            yield
-        finally:
-            lock.release()
-
     def _folder(self) -> Path:
         if self.place.folder is None:
             raise ValueError(
@@ -234,14 +213,3 @@ class Zoo:
                 "folder first: nnunet-iac zoo import"
             )
         return self.place.folder
-
-
-def _check_vacant(folder: Path) -> None:
-    """Check that a folder is empty, but for what a writer that was killed while making a zoo left."""
-    own = {LOCK, weights_files.FOLDER}
-    others = sorted(p.name for p in folder.iterdir() if p.name not in own and not p.name.startswith(f".{FILE}."))
-    if others:
-        raise ValueError(
-            f"zoo: expected a zoo or an empty folder, {folder} holds other things ({', '.join(others[:3])}); "
-            "give a new folder"
-        )

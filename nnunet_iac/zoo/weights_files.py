@@ -29,6 +29,10 @@ NAME = re.compile(rf"({HASH.pattern})\.safetensors")
 """File name of weights; the group is the SHA-256."""
 
 
+LOST = "the index was lost: restore zoo.sqlite, such as that of an export, or move the folder away"
+"""What to do about weights without an index."""
+
+
 def is_hash(value: object) -> TypeGuard[str]:
     """Whether it is a SHA-256; an index may come from elsewhere and hold anything.
 
@@ -130,6 +134,11 @@ def store(folder: Path, content: bytes) -> bool:
 def remove(folder: Path, sha256: str) -> None:
     """Delete weights if they are there."""
     (folder / weights_name(sha256)).unlink(missing_ok=True)
+
+
+def has_weights(folder: Path) -> bool:
+    """Return whether weights lie in a zoo's folder, whatever their names say."""
+    return any((folder / FOLDER).glob("*.safetensors"))
 
 
 def stored_hashes(folder: Path) -> set[str]:
