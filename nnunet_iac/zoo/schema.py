@@ -21,6 +21,13 @@ APPLICATION_ID = 0x6E6E7A6F
 BUSY_S = 60.0
 """Seconds to wait for another process that holds SQLite's own lock."""
 
+PASSING = (
+    *("database is locked", "database table is locked", "database schema is locked", "locking protocol"),
+    *("database or disk is full", "disk I/O error", "unable to open database file"),
+    *("attempt to write a readonly database", "out of memory", "interrupted"),
+)
+"""How SQLite begins to say what is wrong around an index (Python 3.10 keeps no codes); all else is damage."""
+
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
         """CREATE TABLE entries (
@@ -43,7 +50,7 @@ def create_database(path: Path) -> None:
             # Where the file system has no shared memory SQLite keeps its rollback journal, which is as safe.
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-            _migrate(connection)
+            _migrate(connection, path)
 
 
 @contextmanager
@@ -63,7 +70,7 @@ def connected(path: Path, *, read_only: bool = False) -> Iterator[sqlite3.Connec
     with _translated(path), closing(_connect(path)) as connection:
         _check(connection, path)
         if _number(connection, "user_version") < len(MIGRATIONS):
-            _migrate(connection)
+            _migrate(connection, path)
         if read_only:
             connection.execute("PRAGMA query_only = ON")
         yield connection
@@ -85,6 +92,8 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
 def _connect(path: Path) -> sqlite3.Connection:
     location = f"{path.resolve().as_uri()}?mode=rw"
     connection = sqlite3.connect(location, uri=True, timeout=BUSY_S, isolation_level=None)
+    # A text that is not UTF-8 is a damaged cell of one row, not the end of reading.
+    connection.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")
     # An index may come from elsewhere: what its schema says is not run, and cells are checked while they are read.
     for pragma in ("trusted_schema = OFF", "cell_size_check = ON", "synchronous = FULL"):
         connection.execute(f"PRAGMA {pragma}")
@@ -102,13 +111,21 @@ def _check(connection: sqlite3.Connection, path: Path) -> None:
         )
 
 
-def _migrate(connection: sqlite3.Connection) -> None:
-    with transaction(connection):
-        version = _number(connection, "user_version")  # another process may have been faster
-        for number, statements in enumerate(MIGRATIONS[version:], version + 1):
-            for statement in statements:
-                connection.execute(statement)
-            connection.execute(f"PRAGMA user_version = {number}")
+def _migrate(connection: sqlite3.Connection, path: Path) -> None:
+    try:
+        with transaction(connection):
+            version = _number(connection, "user_version")  # another process may have been faster
+            for number, statements in enumerate(MIGRATIONS[version:], version + 1):
+                for statement in statements:
+                    connection.execute(statement)
+                connection.execute(f"PRAGMA user_version = {number}")
+    except sqlite3.OperationalError as error:
+        if str(error).startswith(PASSING):
+            raise
+        raise OSError(
+            f"zoo: expected to bring {path} from schema {version} to {len(MIGRATIONS)}, SQLite says: {error}; nothing "
+            "was changed: restore it from an export"
+        ) from error
 
 
 def _number(connection: sqlite3.Connection, pragma: str) -> int:
@@ -120,12 +137,12 @@ def _translated(path: Path) -> Iterator[None]:
     """Raise what SQLite says as errors that name the file and what to do."""
     try:
         yield
-    except sqlite3.OperationalError as error:
-        raise OSError(
-            f"zoo: expected to use {path}, SQLite says: {error}; is another process writing for very long, the disk "
-            "full, or the folder on a network drive?"
-        ) from error
     except sqlite3.DatabaseError as error:
+        if isinstance(error, sqlite3.OperationalError) and str(error).startswith(PASSING):
+            raise OSError(
+                f"zoo: expected to use {path}, SQLite says: {error}; is another process writing for very long, the "
+                "disk full, or the folder on a network drive?"
+            ) from error
         raise ValueError(
             f"zoo: expected an SQLite file, {path} is damaged ({error}); restore it from an export, the weights beside "
             "it are not touched"

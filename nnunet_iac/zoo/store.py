@@ -22,6 +22,7 @@ from nnunet_iac.zoo.entries import Query
 from nnunet_iac.zoo.entry import Description, Entry, entry_of
 from nnunet_iac.zoo.places import place_of
 from nnunet_iac.zoo.schema import FILE, connected, create_database, transaction
+from nnunet_iac.zoo.shown import shown_id
 from nnunet_iac.zoo.writers import check_vacant, turn
 
 EVERYTHING = Query()
@@ -95,7 +96,7 @@ class Zoo:
             ValueError: if none or several fit, or the entry is damaged.
         """
         with self.place.index() as connection:
-            return entries.parse(entries.find_row(connection, start))
+            return entries.parse(entries.row_at(connection, entries.find(connection, start)))
 
     def read_weights(self, entry: Entry) -> dict[str, torch.Tensor]:
         """Return an entry's tensors, on the CPU.
@@ -166,16 +167,15 @@ class Zoo:
             ValueError: if one is not there; nothing is removed then.
         """
         with self._writing() as connection:
-            rows = [entries.find_row(connection, start) for start in starts]
-            found = list(dict.fromkeys(str(row[0]) for row in rows))
+            numbers = list(dict.fromkeys(entries.find(connection, start) for start in starts))
+            rows = [entries.row_at(connection, number) for number in numbers]
             # A row that was forged or damaged may say anything: only the zoo's own files are deleted.
             weights = {name for row in rows if weights_files.is_hash(name := row[entries.COLUMNS.index("weights")])}
             with transaction(connection):
-                for identity in found:
-                    entries.delete(connection, identity)
+                entries.delete(connection, numbers)
             for sha256 in weights - entries.referenced_weights(connection):
                 weights_files.remove(self._folder(), sha256)
-        return found
+        return [shown_id(row[0]) for row in rows]
 
     @contextmanager
     def locked(self) -> Iterator[tuple[Path, sqlite3.Connection]]:

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from nnunet_iac.zoo import entries, weights_files
 from nnunet_iac.zoo.entry import Entry
+from nnunet_iac.zoo.shown import escaped, shown_id
 from nnunet_iac.zoo.store import Zoo
 
 TEMPORARY = re.compile(r"\..+\.tmp(-wal|-shm|-journal)?")
@@ -99,7 +100,7 @@ def _verify(zoo: Zoo, connection: sqlite3.Connection, folder: Path | None, repai
         try:
             whole.append(entries.parse(row))
         except ValueError as error:
-            findings.append(Finding("damaged entry", str(row[0]), str(error)))
+            findings.append(Finding("damaged entry", shown_id(row[0]), str(error)))
     named = {entry.weights: entry for entry in whole}
     for entry in named.values():
         findings += _weights_findings(zoo, entry)
@@ -113,7 +114,7 @@ def _verify(zoo: Zoo, connection: sqlite3.Connection, folder: Path | None, repai
 def _index_findings(connection: sqlite3.Connection) -> Iterator[Finding]:
     for (message,) in connection.execute("PRAGMA integrity_check"):
         if message != "ok":
-            yield Finding("damaged index", "zoo.sqlite", f"{message}; restore it from an export")
+            yield Finding("damaged index", "zoo.sqlite", f"{escaped(str(message))}; restore it from an export")
 
 
 def _weights_findings(zoo: Zoo, entry: Entry) -> Iterator[Finding]:
@@ -127,7 +128,7 @@ def _weights_findings(zoo: Zoo, entry: Entry) -> Iterator[Finding]:
         yield Finding("corrupt weights", name, f"of entry {entry.id}: {error}")
 
 
-def _leftovers(folder: Path, referenced: set[str], repair: bool) -> Iterator[Finding]:
+def _leftovers(folder: Path, referenced: set[object], repair: bool) -> Iterator[Finding]:
     orphans = sorted(weights_files.stored_hashes(folder) - referenced)
     found: list[tuple[What, Path]] = [("orphan weights", folder / weights_files.weights_name(h)) for h in orphans]
     for parent in (folder, folder / weights_files.FOLDER):
