@@ -14,6 +14,9 @@ from typing import Any
 ID_LENGTH = 16
 """Hexadecimal digits of an entry's id."""
 
+LARGEST = 1 << 40
+"""Bytes that weights may have, and parameters: more than any network; forged sizes must not ask for memory."""
+
 JOINED = " + "
 """What stands between the names of data sets where an entry was trained on several at once."""
 
@@ -147,8 +150,8 @@ class Entry(Description):
         elif self.id != identity(self, self.weights):
             problems.append(f"id: expected {identity(self, self.weights)}, that of its content, got {self.id!r}")
         for name in ("weights_bytes", "parameters"):
-            if not _is_count(getattr(self, name)):
-                problems.append(f"{name}: expected a number from 0, got {getattr(self, name)!r}")
+            if not (_is_count(getattr(self, name)) and getattr(self, name) <= LARGEST):
+                problems.append(f"{name}: expected a number from 0 to {LARGEST}, got {getattr(self, name)!r}")
         if not isinstance(self.created, str):
             problems.append(f"created: expected a date, got {self.created!r}")
         if problems:
@@ -249,7 +252,10 @@ def _is_count(value: object) -> bool:
 
 
 def _is_finite(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    try:
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:  # a whole number that no float holds
+        return False
 
 
 def _as_json(name: str, value: Any) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sqlite3
 import tempfile
@@ -9,7 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import IO, Any, Protocol
 
 from nnunet_iac.zoo.schema import FILE, WAL, connected
 from nnunet_iac.zoo.weights_files import LOST, has_weights
@@ -18,6 +19,8 @@ INDEX_LIMIT = 4 << 30
 """Bytes that an index from elsewhere may have."""
 
 TRIES = 5
+
+_BLOCK = 1 << 20
 
 
 class Place(Protocol):
@@ -58,7 +61,7 @@ class FolderPlace:
     def read(self, name: str, limit: int) -> bytes:
         """See :class:`Place`."""
         with (self._folder / name).open("rb") as file:
-            return file.read(limit + 1)
+            return _read_at_most(file, limit + 1)
 
     def stamp(self, name: str) -> object | None:
         """See :class:`Place`."""
@@ -107,7 +110,7 @@ class RemotePlace:
         """See :class:`Place`."""
         try:
             with self._files.open(self._path(name), "rb") as file:
-                return bytes(file.read(limit + 1))
+                return _read_at_most(file, limit + 1)
         except FileNotFoundError:
             raise
         except Exception as error:  # each protocol has errors of its own
@@ -173,6 +176,14 @@ def copy_index(place: Place, folder: Path) -> None:
             return
         time.sleep(0.1 * 2**attempt)
     raise OSError(f"zoo: expected {FILE} to stand still while it is copied, {place.name} changed {TRIES} times; wait")
+
+
+def _read_at_most(file: IO[bytes], size: int) -> bytes:
+    """Read in blocks: ``read(size)`` makes room for all of it first, and the size may be forged."""
+    content = io.BytesIO()
+    while block := file.read(min(_BLOCK, size - content.tell())):
+        content.write(block)
+    return content.getvalue()
 
 
 def _missing(folder: Path) -> str:

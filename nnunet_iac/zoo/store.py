@@ -103,6 +103,7 @@ class Zoo:
 
         Raises:
             FileNotFoundError: if the file is missing.
+            OSError: if it cannot be read.
             ValueError: if it is corrupt or was tampered with; the message names it.
         """
         return weights_files.from_bytes(self.read_weights_file(entry))
@@ -112,6 +113,7 @@ class Zoo:
 
         Raises:
             FileNotFoundError: as :meth:`read_weights`.
+            OSError: as :meth:`read_weights`.
             ValueError: as :meth:`read_weights`.
         """
         name = weights_files.weights_name(entry.weights)
@@ -121,6 +123,11 @@ class Zoo:
             raise FileNotFoundError(
                 f"weights: expected {name} of entry {entry.id} in {self.place.name}, found none; the entry was removed "
                 "meanwhile, or run nnunet-iac zoo verify"
+            ) from error
+        except (OSError, MemoryError) as error:
+            raise OSError(
+                f"weights: expected to read {name} of entry {entry.id} in {self.place.name}, got {_reason(error)}; "
+                "make it readable, or delete it and add the network again"
             ) from error
         weights_files.check_content(content, entry.weights, f"{self.place.name}: {name}")
         return content
@@ -213,3 +220,9 @@ class Zoo:
                 "folder first: nnunet-iac zoo import"
             )
         return self.place.folder
+
+
+def _reason(error: OSError | MemoryError) -> str:
+    if isinstance(error, MemoryError):
+        return "too little memory for it"
+    return error.strerror or str(error)
