@@ -8,11 +8,11 @@ import sqlite3
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Any, Protocol
 
-from nnunet_iac.zoo.schema import FILE, WAL, connected
+from nnunet_iac.zoo.schema import FILE, WAL, connected, lacks_room
 from nnunet_iac.zoo.weights_files import LOST, has_weights
 
 INDEX_LIMIT = 4 << 30
@@ -50,7 +50,8 @@ class Place(Protocol):
 class FolderPlace:
     """A folder of this machine.
 
-    Where it cannot be written to, SQLite cannot lock the index, and it is copied to a temporary folder first.
+    Where it cannot be written to, or its disk is full, SQLite cannot lock the index, and it is copied to a temporary
+    folder first.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -81,14 +82,17 @@ class FolderPlace:
         path = self._folder / FILE
         if not path.is_file():
             raise FileNotFoundError(f"zoo: expected the folder of a zoo, got {self._folder}: {_missing(self._folder)}")
-        if os.access(path, os.W_OK) and os.access(self._folder, os.W_OK):
-            with connected(path, read_only=True) as connection:
-                yield connection
-        else:
-            with tempfile.TemporaryDirectory() as temporary:
-                copy_index(self, Path(temporary))
-                with connected(Path(temporary) / FILE, read_only=True) as connection:
-                    yield connection
+        with ExitStack() as stack:
+            if os.access(path, os.W_OK) and os.access(self._folder, os.W_OK):
+                try:
+                    connection = stack.enter_context(connected(path, read_only=True))
+                except OSError as error:
+                    if not lacks_room(error):
+                        raise
+                    connection = stack.enter_context(_copied(self))
+            else:
+                connection = stack.enter_context(_copied(self))
+            yield connection
 
 
 class RemotePlace:
@@ -171,8 +175,7 @@ def copy_index(place: Place, folder: Path) -> None:
             continue  # a writer has just emptied and removed its log
         if (place.stamp(FILE), place.stamp(WAL)) == before:
             _check_size(contents, place)
-            for name, content in contents.items():
-                (folder / name).write_bytes(content)
+            _write_all(contents, folder)
             return
         time.sleep(0.1 * 2**attempt)
     raise OSError(f"zoo: expected {FILE} to stand still while it is copied, {place.name} changed {TRIES} times; wait")
@@ -192,6 +195,25 @@ def _missing(folder: Path) -> str:
         return f"it has no {FILE} but holds weights; {LOST}"
     what = f"it has no {FILE}" if folder.is_dir() else "there is no such folder"
     return f"{what}; make one with nnunet-iac zoo add"
+
+
+@contextmanager
+def _copied(place: Place) -> Iterator[sqlite3.Connection]:
+    with tempfile.TemporaryDirectory() as temporary:
+        copy_index(place, Path(temporary))
+        with connected(Path(temporary) / FILE, read_only=True) as connection:
+            yield connection
+
+
+def _write_all(contents: dict[str, bytes], folder: Path) -> None:
+    try:
+        for name, content in contents.items():
+            (folder / name).write_bytes(content)
+    except OSError as error:
+        raise OSError(
+            f"zoo: expected room for a copy of {FILE} in {folder.parent}, got {error.strerror}; make room there, or "
+            "set TMPDIR to another folder"
+        ) from error
 
 
 def _check_size(contents: dict[str, bytes], place: Place) -> None:

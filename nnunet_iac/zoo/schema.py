@@ -21,10 +21,13 @@ APPLICATION_ID = 0x6E6E7A6F
 BUSY_S = 60.0
 """Seconds to wait for another process that holds SQLite's own lock."""
 
+NO_ROOM = ("database or disk is full", "disk I/O error", "unable to open database file", "attempt to write a readonly")
+"""How SQLite begins to say that it cannot write what it needs beside an index, even to read it."""
+
 PASSING = (
+    *NO_ROOM,
     *("database is locked", "database table is locked", "database schema is locked", "locking protocol"),
-    *("database or disk is full", "disk I/O error", "unable to open database file"),
-    *("attempt to write a readonly database", "out of memory", "interrupted"),
+    *("out of memory", "interrupted"),
 )
 """How SQLite begins to say what is wrong around an index (Python 3.10 keeps no codes); all else is damage."""
 
@@ -74,6 +77,11 @@ def connected(path: Path, *, read_only: bool = False) -> Iterator[sqlite3.Connec
         if read_only:
             connection.execute("PRAGMA query_only = ON")
         yield connection
+
+
+def lacks_room(error: OSError) -> bool:
+    """Whether :func:`connected` could not open an index for want of room or rights, so that a copy may do."""
+    return isinstance(error.__cause__, sqlite3.OperationalError) and str(error.__cause__).startswith(NO_ROOM)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from nnunet_iac.zoo.entry import Description, Entry, entry_of
 from nnunet_iac.zoo.places import place_of
 from nnunet_iac.zoo.schema import FILE, connected, create_database, transaction
 from nnunet_iac.zoo.shown import shown_id
-from nnunet_iac.zoo.writers import check_vacant, turn
+from nnunet_iac.zoo.writers import check_vacant, turn, writing_to
 
 EVERYTHING = Query()
 
@@ -65,17 +65,19 @@ class Zoo:
         """Open the zoo in a folder, which is made (an empty zoo) if there is none.
 
         Raises:
+            OSError: if the folder cannot be made or written to.
             ValueError: if the folder holds other things, weights whose index was lost too, or ``folder`` is a URL.
         """
         zoo = cls(folder)
         path = zoo._folder()
-        path.mkdir(parents=True, exist_ok=True)
-        if not (path / FILE).is_file():
-            check_vacant(path)  # before the lock, which would be left there
-        with turn(path):
-            if not (path / FILE).is_file():  # another process may have been faster
-                (path / weights_files.FOLDER).mkdir(exist_ok=True)
-                create_database(path / FILE)
+        with writing_to(path):
+            path.mkdir(parents=True, exist_ok=True)
+            if not (path / FILE).is_file():
+                check_vacant(path)  # before the lock, which would be left there
+            with turn(path):
+                if not (path / FILE).is_file():  # another process may have been faster
+                    (path / weights_files.FOLDER).mkdir(exist_ok=True)
+                    create_database(path / FILE)
         return zoo
 
     def entries(self, query: Query = EVERYTHING) -> list[Entry]:
@@ -181,7 +183,9 @@ class Zoo:
             with transaction(connection):
                 entries.delete(connection, numbers)
             for sha256 in weights - entries.referenced_weights(connection):
-                weights_files.remove(self._folder(), sha256)
+                # The entries are gone: weights that stay are orphans, which verify finds.
+                with suppress(OSError):
+                    weights_files.remove(self._folder(), sha256)
         return [shown_id(row[0]) for row in rows]
 
     @contextmanager
@@ -200,7 +204,7 @@ class Zoo:
         folder = self._folder()
         with self.place.index():  # says what is wrong if there is no zoo
             pass
-        with turn(folder), connected(folder / FILE) as connection:
+        with writing_to(folder), turn(folder), connected(folder / FILE) as connection:
             yield connection
 
     def _write(self, connection: sqlite3.Connection, entry: Entry, content: bytes) -> None:

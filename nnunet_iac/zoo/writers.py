@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +19,13 @@ LOCK = "zoo.lock"
 
 WAIT_S = 600.0
 """Seconds to wait for other writers."""
+
+REMEDIES = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "make room there, or give a folder on another disk"),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "give a folder that you may write to"),
+    **dict.fromkeys((errno.EEXIST, errno.ENOTDIR, errno.EISDIR), "a file is in the way: give another folder"),
+}
+"""What helps, by error number."""
 
 
 def check_vacant(folder: Path) -> None:
@@ -44,8 +54,10 @@ def turn(folder: Path) -> Iterator[None]:
 
     Raises:
         TimeoutError: if others write for very long.
+        ValueError: if the lock is a link.
+        OSError: if the lock cannot be made.
     """
-    lock = FileLock(str(folder / LOCK))
+    lock = FileLock(str(folder / LOCK), mode=_make_lock(folder / LOCK))
     try:
         lock.acquire(timeout=WAIT_S, poll_interval=0.01)
     except Timeout as error:
@@ -57,6 +69,52 @@ def turn(folder: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+@contextmanager
+def writing_to(folder: Path, argument: str = "zoo") -> Iterator[None]:
+    """Say in words why a folder cannot be written to; an error that is in words already passes as it is.
+
+    Args:
+        folder: where the block writes.
+        argument: who named it.
+
+    Raises:
+        OSError: in place of one with an error number.
+
+    Example:
+        >>> with writing_to(Path("zoo")):
+        ...     raise OSError(errno.EROFS, "Read-only file system")
+        Traceback (most recent call last):
+        ...
+        OSError: zoo: expected to write to zoo, got Read-only file system; give a folder that you may write to
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:
+            raise
+        where = f" ({error.filename})" if error.filename else ""
+        raise OSError(
+            f"{argument}: expected to write to {folder}, got {error.strerror}{where}; "
+            f"{REMEDIES.get(error.errno, 'see whether the disk works, or give another folder')}"
+        ) from error
+
+
+def _make_lock(path: Path) -> int:
+    """Make the file of a lock, without following a link, and return its mode, for FileLock to leave as it is.
+
+    Versions of filelock that are supported follow a link, empty what it leads to, and set a mode of their own.
+    """
+    if path.is_symlink():
+        raise ValueError(
+            f"zoo: expected {path} to be a file of the zoo, {path.name} is a link, which is not followed; delete it"
+        )
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
+    try:
+        return stat.S_IMODE(os.fstat(handle).st_mode) | stat.S_IRUSR | stat.S_IWUSR
+    finally:
+        os.close(handle)
 
 
 def _is_half_made(name: str) -> bool:

@@ -93,6 +93,38 @@ def test_urls_that_lead_nowhere_are_named(tmp_path: Path, monkeypatch: pytest.Mo
         Zoo("https://example.org/zoo")
 
 
+@pytest.mark.parametrize("words", ["disk I/O error", "database or disk is full", "unable to open database file"])
+def test_where_the_disk_has_no_room_for_sqlite_the_index_is_copied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str
+) -> None:
+    zoo = filled(tmp_path / "zoo")
+    connect = schema._connect
+
+    def full(path: Path) -> sqlite3.Connection:
+        if path.is_relative_to(tmp_path):
+            raise sqlite3.OperationalError(words)
+        return connect(path)
+
+    before = contents(tmp_path)
+    monkeypatch.setattr(schema, "_connect", full)
+
+    assert len(zoo.entries()) == 2 and contents(tmp_path) == before
+    with pytest.raises(OSError, match=words):
+        zoo.add(about(), tensors())
+
+
+def test_a_copy_that_the_disk_has_no_room_for_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    filled(tmp_path)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    zoo = Zoo(tmp_path.as_uri())
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match=r"zoo: expected room for a copy of zoo\.sqlite.*No space left.*TMPDIR"):
+        zoo.entries()
+
+
 class TestReadOnlyFolders:
     @pytest.fixture
     def folder(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
