@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from nnunet_iac.zoo import entries, weights_files
 from nnunet_iac.zoo.entry import Entry
+from nnunet_iac.zoo.schema import lacks_room
 from nnunet_iac.zoo.shown import escaped, shown_id
 from nnunet_iac.zoo.store import Zoo
 
@@ -90,8 +91,12 @@ def verify(zoo: Zoo, *, repair: bool = False) -> Verification:
     """
     folder = zoo.place.folder
     if repair or (folder is not None and os.access(folder, os.W_OK)):
-        with zoo.locked() as (path, connection):
-            return _verify(zoo, connection, path, repair)
+        try:
+            with zoo.locked() as (path, connection):
+                return _verify(zoo, connection, path, repair)
+        except OSError as error:
+            if repair or not lacks_room(error):
+                raise  # else the disk is full: nobody can write, and a copy of the index can be read
     with zoo.place.index() as connection:
         return _verify(zoo, connection, folder, False)
 

@@ -108,7 +108,7 @@ def test_where_the_disk_has_no_room_for_sqlite_the_index_is_copied(
     before = contents(tmp_path)
     monkeypatch.setattr(schema, "_connect", full)
 
-    assert len(zoo.entries()) == 2 and contents(tmp_path) == before
+    assert len(zoo.entries()) == 2 and verify(zoo).is_fine and contents(tmp_path) == before
     with pytest.raises(OSError, match=words):
         zoo.add(about(), tensors())
 
