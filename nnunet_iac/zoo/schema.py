@@ -8,6 +8,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from nnunet_iac.atomic import replacing
+from nnunet_iac.zoo.shown import escaped
 
 FILE = "zoo.sqlite"
 """Name of the index in a zoo's folder."""
@@ -152,6 +153,6 @@ def _translated(path: Path) -> Iterator[None]:
                 "disk full, or the folder on a network drive?"
             ) from error
         raise ValueError(
-            f"zoo: expected an SQLite file, {path} is damaged ({error}); restore it from an export, the weights beside "
-            "it are not touched"
+            f"zoo: expected an SQLite file, {path} is damaged ({escaped(str(error))}); restore it from an export, the "
+            "weights beside it are not touched"
         ) from error

@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from nnunet_iac.atomic import write_bytes
+from nnunet_iac.zoo.shown import escaped
 
 FOLDER = "weights"
 """Folder of the weights in a zoo."""
@@ -95,7 +96,7 @@ def from_bytes(content: bytes) -> dict[str, torch.Tensor]:
     try:
         return load(content)
     except (SafetensorError, KeyError, ValueError) as error:
-        raise ValueError(f"weights: expected a safetensors file, got a damaged one ({error})") from error
+        raise ValueError(f"weights: expected a safetensors file, got a damaged one ({escaped(str(error))})") from error
 
 
 def sha256_of(content: bytes) -> str:

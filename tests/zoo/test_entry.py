@@ -67,6 +67,7 @@ def test_all_faults_are_named_together() -> None:
         ({"weights_bytes": -1}, "weights_bytes: expected a number from 0"),
         ({"weights_bytes": 1 << 50}, "weights_bytes: expected a number from 0 to 1099511627776"),
         ({"parameters": 10**20}, "parameters: expected a number from 0 to 1099511627776"),
+        ({"created": "\udc80"}, "created: expected a date"),
         ({"more": 1}, r"missing or unknown: \['more'\]"),
         ({"scores": [{"metric": "Dice"}]}, "expected scores with metric, value"),
     ],
