@@ -95,7 +95,7 @@ def _opened(source: str | os.PathLike[str]) -> Iterator[Zoo]:
     with tempfile.TemporaryDirectory() as temporary:
         with writing_to(Path(temporary), "archive"):
             archives.unpack(path, Path(temporary))
-        unpacked = Zoo(temporary)
+        unpacked = Zoo(temporary, str(path))
         _check_against_index(unpacked, Path(temporary), path)
         yield unpacked
 
@@ -104,7 +104,10 @@ def _check_against_index(zoo: Zoo, folder: Path, archive: Path) -> None:
     """Check that an archive holds what its index says, byte for byte in size, and nothing else."""
     if not (folder / FILE).is_file():
         raise ValueError(f"archive: expected a zoo, {archive} holds no {FILE}; export it again")
-    expected = {entry.weights: entry.weights_bytes for entry in zoo.entries()}
+    try:
+        expected = {entry.weights: entry.weights_bytes for entry in zoo.entries()}
+    except ValueError as error:
+        raise ValueError(f"archive: expected {archive} to hold a whole zoo, got this: {error}") from error
     stored = weights_files.stored_hashes(folder)
     sizes = {sha256: (folder / weights_files.weights_name(sha256)).stat().st_size for sha256 in stored}
     if wrong := sorted(set(expected.items()) ^ set(sizes.items())):

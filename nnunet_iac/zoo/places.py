@@ -85,7 +85,7 @@ class FolderPlace:
         with ExitStack() as stack:
             if os.access(path, os.W_OK) and os.access(self._folder, os.W_OK):
                 try:
-                    connection = stack.enter_context(connected(path, read_only=True))
+                    connection = stack.enter_context(connected(path, read_only=True, name=f"{FILE} of {self.name}"))
                 except OSError as error:
                     if not lacks_room(error):
                         raise
@@ -138,9 +138,15 @@ class RemotePlace:
         """
         if self._copy is None:
             copy: tempfile.TemporaryDirectory[str] = tempfile.TemporaryDirectory()
-            copy_index(self, Path(copy.name))
+            try:
+                copy_index(self, Path(copy.name))
+            except OSError as error:
+                if not (hint := _archive_hint(self.name, self.name)):
+                    raise
+                kind = FileNotFoundError if isinstance(error, FileNotFoundError) else OSError
+                raise kind(f"{error}{hint}") from error
             self._copy = copy
-        with connected(Path(self._copy.name) / FILE, read_only=True) as connection:
+        with connected(Path(self._copy.name) / FILE, read_only=True, name=f"{FILE} of {self.name}") as connection:
             yield connection
 
     def _path(self, name: str) -> str:
@@ -193,15 +199,27 @@ def _missing(folder: Path) -> str:
     """Say what a folder without an index is instead, and what helps."""
     if has_weights(folder):
         return f"it has no {FILE} but holds weights; {LOST}"
+    if folder.is_file():
+        return f"it is a file{_archive_hint(folder.name, folder.resolve().as_uri())}"
     what = f"it has no {FILE}" if folder.is_dir() else "there is no such folder"
     return f"{what}; make one with nnunet-iac zoo add"
+
+
+def _archive_hint(name: str, url: str) -> str:
+    """Say what helps where a name ends as an archive's."""
+    low = name.lower()
+    if "::" in url or not low.endswith((".zip", ".tar.gz", ".tgz")):
+        return ""
+    if low.endswith(".tgz"):  # which fsspec does not take for a compressed archive
+        return "; for an archive fetch it and read it into a folder: nnunet-iac zoo import"
+    return f"; for an archive give {'zip' if low.endswith('.zip') else 'tar'}://::{url}"
 
 
 @contextmanager
 def _copied(place: Place) -> Iterator[sqlite3.Connection]:
     with tempfile.TemporaryDirectory() as temporary:
         copy_index(place, Path(temporary))
-        with connected(Path(temporary) / FILE, read_only=True) as connection:
+        with connected(Path(temporary) / FILE, read_only=True, name=f"{FILE} of {place.name}") as connection:
             yield connection
 
 
@@ -231,4 +249,12 @@ def _file_system(url: str) -> tuple[Any, str]:
         files, root = url_to_fs(url)
     except (ImportError, ValueError) as error:
         raise ValueError(f"zoo: expected a URL that fsspec reads, got {url!r}: {error}") from error
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"zoo: expected a zoo at {url}, found nothing there") from error
+    except OSError as error:
+        raise OSError(f"zoo: expected to open {url}, got {error!r}") from error
+    except Exception as error:  # each archive's reader has errors of its own
+        raise ValueError(
+            f"zoo: expected a zoo at {url}, the archive is damaged or something else ({error!r})"
+        ) from error
     return files, str(root)

@@ -50,15 +50,15 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
 def create_database(path: Path) -> None:
     """Write an empty index of the current schema, whole or not at all."""
     with replacing(path) as temporary:
-        with _translated(path), closing(_connect(temporary)) as connection:
+        with _translated(str(path)), closing(_connect(temporary)) as connection:
             # Where the file system has no shared memory SQLite keeps its rollback journal, which is as safe.
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-            _migrate(connection, path)
+            _migrate(connection, str(path))
 
 
 @contextmanager
-def connected(path: Path, *, read_only: bool = False) -> Iterator[sqlite3.Connection]:
+def connected(path: Path, *, read_only: bool = False, name: str | None = None) -> Iterator[sqlite3.Connection]:
     """Open an index, of which an older schema is migrated first.
 
     Statements commit one by one, unless inside :func:`transaction`.
@@ -66,15 +66,17 @@ def connected(path: Path, *, read_only: bool = False) -> Iterator[sqlite3.Connec
     Args:
         path: the file; it must lie in a folder that can be written to, even if it is only read (SQLite's WAL).
         read_only: refuse statements that write.
+        name: of the index for messages, where the file is a copy.
 
     Raises:
         ValueError: if it is no index of a zoo, damaged, or of a newer schema.
         OSError: if it cannot be opened, or another process holds it for too long.
     """
-    with _translated(path), closing(_connect(path)) as connection:
-        _check(connection, path)
+    shown = name or str(path)
+    with _translated(shown), closing(_connect(path)) as connection:
+        _check(connection, shown)
         if _number(connection, "user_version") < len(MIGRATIONS):
-            _migrate(connection, path)
+            _migrate(connection, shown)
         if read_only:
             connection.execute("PRAGMA query_only = ON")
         yield connection
@@ -109,7 +111,7 @@ def _connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _check(connection: sqlite3.Connection, path: Path) -> None:
+def _check(connection: sqlite3.Connection, path: str) -> None:
     if _number(connection, "application_id") != APPLICATION_ID:
         raise ValueError(f"zoo: expected an index of nnunet-iac, {path} is none; give a zoo's folder, or restore it")
     version = _number(connection, "user_version")
@@ -120,7 +122,7 @@ def _check(connection: sqlite3.Connection, path: Path) -> None:
         )
 
 
-def _migrate(connection: sqlite3.Connection, path: Path) -> None:
+def _migrate(connection: sqlite3.Connection, path: str) -> None:
     try:
         with transaction(connection):
             version = _number(connection, "user_version")  # another process may have been faster
@@ -142,7 +144,7 @@ def _number(connection: sqlite3.Connection, pragma: str) -> int:
 
 
 @contextmanager
-def _translated(path: Path) -> Iterator[None]:
+def _translated(path: str) -> Iterator[None]:
     """Raise what SQLite says as errors that name the file and what to do."""
     try:
         yield

@@ -46,6 +46,7 @@ class Zoo:
 
     Args:
         location: the folder or URL. Nothing is opened yet.
+        name: of the zoo for messages, where the folder is a copy.
 
     Example:
         >>> import tempfile
@@ -57,8 +58,9 @@ class Zoo:
         {'w': tensor([1., 1., 1.])}
     """
 
-    def __init__(self, location: str | os.PathLike[str]) -> None:
+    def __init__(self, location: str | os.PathLike[str], name: str | None = None) -> None:
         self.place = place_of(location)
+        self.place.name = name or self.place.name
 
     @classmethod
     def create(cls, folder: str | os.PathLike[str]) -> Zoo:
