@@ -12,8 +12,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Any, Protocol
 
+from nnunet_iac.zoo.locations import archive_hint, file_system, missing_index
 from nnunet_iac.zoo.schema import FILE, WAL, connected, lacks_room
-from nnunet_iac.zoo.weights_files import LOST, has_weights
 
 INDEX_LIMIT = 4 << 30
 """Bytes that an index from elsewhere may have."""
@@ -81,7 +81,9 @@ class FolderPlace:
         """
         path = self._folder / FILE
         if not path.is_file():
-            raise FileNotFoundError(f"zoo: expected the folder of a zoo, got {self._folder}: {_missing(self._folder)}")
+            raise FileNotFoundError(
+                f"zoo: expected the folder of a zoo, got {self._folder}: {missing_index(self._folder)}"
+            )
         with ExitStack() as stack:
             if os.access(path, os.W_OK) and os.access(self._folder, os.W_OK):
                 try:
@@ -107,7 +109,7 @@ class RemotePlace:
     def __init__(self, url: str) -> None:
         self.name = url
         self.folder: Path | None = None
-        self._files, self._root = _file_system(url)
+        self._files, self._root = file_system(url)
         self._copy: tempfile.TemporaryDirectory[str] | None = None
 
     def read(self, name: str, limit: int) -> bytes:
@@ -141,7 +143,7 @@ class RemotePlace:
             try:
                 copy_index(self, Path(copy.name))
             except OSError as error:
-                if not (hint := _archive_hint(self.name, self.name)):
+                if not (hint := archive_hint(self.name, self.name)):
                     raise
                 kind = FileNotFoundError if isinstance(error, FileNotFoundError) else OSError
                 raise kind(f"{error}{hint}") from error
@@ -195,26 +197,6 @@ def _read_at_most(file: IO[bytes], size: int) -> bytes:
     return content.getvalue()
 
 
-def _missing(folder: Path) -> str:
-    """Say what a folder without an index is instead, and what helps."""
-    if has_weights(folder):
-        return f"it has no {FILE} but holds weights; {LOST}"
-    if folder.is_file():
-        return f"it is a file{_archive_hint(folder.name, folder.resolve().as_uri())}"
-    what = f"it has no {FILE}" if folder.is_dir() else "there is no such folder"
-    return f"{what}; make one with nnunet-iac zoo add"
-
-
-def _archive_hint(name: str, url: str) -> str:
-    """Say what helps where a name ends as an archive's."""
-    low = name.lower()
-    if "::" in url or not low.endswith((".zip", ".tar.gz", ".tgz")):
-        return ""
-    if low.endswith(".tgz"):  # which fsspec does not take for a compressed archive
-        return "; for an archive fetch it and read it into a folder: nnunet-iac zoo import"
-    return f"; for an archive give {'zip' if low.endswith('.zip') else 'tar'}://::{url}"
-
-
 @contextmanager
 def _copied(place: Place) -> Iterator[sqlite3.Connection]:
     with tempfile.TemporaryDirectory() as temporary:
@@ -238,23 +220,3 @@ def _check_size(contents: dict[str, bytes], place: Place) -> None:
     for name, content in contents.items():
         if len(content) > INDEX_LIMIT:
             raise ValueError(f"zoo: expected an index of at most {INDEX_LIMIT} bytes, {name} of {place.name} has more")
-
-
-def _file_system(url: str) -> tuple[Any, str]:
-    try:
-        from fsspec.core import url_to_fs
-    except ImportError as error:
-        raise ValueError(f"zoo: expected fsspec to read {url}, it is missing; pip install fsspec") from error
-    try:
-        files, root = url_to_fs(url)
-    except (ImportError, ValueError) as error:
-        raise ValueError(f"zoo: expected a URL that fsspec reads, got {url!r}: {error}") from error
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"zoo: expected a zoo at {url}, found nothing there") from error
-    except OSError as error:
-        raise OSError(f"zoo: expected to open {url}, got {error!r}") from error
-    except Exception as error:  # each archive's reader has errors of its own
-        raise ValueError(
-            f"zoo: expected a zoo at {url}, the archive is damaged or something else ({error!r})"
-        ) from error
-    return files, str(root)
