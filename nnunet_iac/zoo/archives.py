@@ -6,8 +6,11 @@ that size: its weights hardly compress. What the index then says is checked agai
 
 from __future__ import annotations
 
+import errno
 import gzip
+import lzma
 import stat
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -18,6 +21,7 @@ from typing import IO, Any
 
 from nnunet_iac.atomic import replacing
 from nnunet_iac.zoo.schema import FILE
+from nnunet_iac.zoo.shown import escaped
 from nnunet_iac.zoo.weights_files import FOLDER, NAME
 
 ENDINGS = (".zip", ".tar.gz", ".tgz")
@@ -28,6 +32,12 @@ RATIO = 100
 
 FREE = 64 << 20
 """Bytes that any archive may unpack to: a small one is mostly an index, which compresses well."""
+
+DAMAGED = (
+    *(zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, struct.error),
+    *(EOFError, ValueError, LookupError, RuntimeError, OverflowError, MemoryError),
+)
+"""What Python's readers of archives raise where one is damaged; names that are no text are ValueErrors."""
 
 _BLOCK = 1 << 20
 
@@ -78,15 +88,24 @@ def unpack(path: Path, folder: Path) -> None:
         seen: set[str] = set()
         for name, size, file in members:
             if name in seen:
-                raise ValueError(f"archive: expected each file once, {path} has {name!r} twice")
+                raise _Refused(f"archive: expected each file once, {path} has {name!r} twice")
             seen.add(name)
             budget.spend(size)
             _write(file, folder / name, size, path)
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, RuntimeError) as error:
+    except _Refused:
+        raise
+    except (*DAMAGED, OSError) as error:
+        # bzip2 and files that are to be read before their beginning raise OSErrors; others tell of the disk.
+        if isinstance(error, OSError) and not isinstance(error, DAMAGED) and error.errno not in (None, errno.EINVAL):
+            raise
         raise ValueError(
-            f"archive: expected a zoo as .zip or .tar.gz, {path} is damaged or something else ({error}); "
-            "export it again"
+            f"archive: expected a zoo as .zip or .tar.gz, {path} is damaged or something else "
+            f"({escaped(str(error) or type(error).__name__)}); export it again"
         ) from error
+
+
+class _Refused(ValueError):
+    """What is said in words already."""
 
 
 class _Budget:
@@ -105,7 +124,7 @@ class _Budget:
         """
         self.left -= size
         if self.left < 0:
-            raise ValueError(
+            raise _Refused(
                 f"archive: expected at most {RATIO} times its {self._size} bytes, or {FREE}, in {self._path}, which "
                 "would unpack to more; it is not a zoo's"
             )
@@ -153,9 +172,9 @@ def _wanted(name: str, is_regular: bool, is_folder: bool, path: Path) -> bool:
     """Whether a member is a zoo's file; False for its folder of weights, an error for all that a zoo has not."""
     parts = PurePosixPath(name).parts
     if name.startswith("/") or "\\" in name or ".." in parts or ":" in name:
-        raise ValueError(f"archive: expected names inside the zoo, got {name!r} in {path}; it is not a zoo's export")
+        raise _Refused(f"archive: expected names inside the zoo, got {name!r} in {path}; it is not a zoo's export")
     if not (is_regular or is_folder):
-        raise ValueError(
+        raise _Refused(
             f"archive: expected files only, {name!r} in {path} is a link, a device or the like; "
             "it is not a zoo's export"
         )
@@ -164,7 +183,7 @@ def _wanted(name: str, is_regular: bool, is_folder: bool, path: Path) -> bool:
         return False
     if is_regular and name == "/".join(parts) and (name == FILE or is_weights):
         return True
-    raise ValueError(
+    raise _Refused(
         f"archive: expected {FILE} and {FOLDER}/<SHA-256>.safetensors, got {name!r} in {path}; it is not a zoo's export"
     )
 
@@ -176,7 +195,7 @@ def _write(file: IO[bytes], target: Path, size: int, path: Path) -> None:
             left -= len(block)
             out.write(block)
     if left:
-        raise ValueError(f"archive: expected files of the size that it says, {path} is damaged; export it again")
+        raise _Refused(f"archive: expected files of the size that it says, {path} is damaged; export it again")
 
 
 def _anonymous(member: tarfile.TarInfo) -> tarfile.TarInfo:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from nnunet_iac.json_files import parse_json
 from nnunet_iac.zoo.entry import JOINED, Entry
+from nnunet_iac.zoo.shown import escaped, shown_id
 
 COLUMNS = (
     *("id", "kind", "name", "dataset", "configuration", "trainer", "dimensions", "channels"),
@@ -56,21 +57,23 @@ def select(connection: sqlite3.Connection, query: Query) -> list[Entry]:
 
 def raw_rows(connection: sqlite3.Connection, identity: str | None = None) -> list[tuple[object, ...]]:
     """Return all rows (or that of one id) as they are, for :func:`parse` one by one."""
-    where, values = ("", ()) if identity is None else (" WHERE id = ?", (identity,))
+    where, values = (" NOT INDEXED", ()) if identity is None else (" WHERE id = ?", (identity,))
     return connection.execute(f"SELECT {', '.join(COLUMNS)} FROM entries{where} ORDER BY id", values).fetchall()
 
 
-def find_row(connection: sqlite3.Connection, start: str) -> tuple[object, ...]:
-    """Return the row whose id starts so.
+def find(connection: sqlite3.Connection, start: str) -> int:
+    """Return the number (SQLite's ``rowid``) of the row whose id, as it is shown, is or starts so.
 
     Raises:
         ValueError: if none or several do; the message lists some.
     """
-    known = connection.execute("SELECT id, name FROM entries ORDER BY id").fetchall()
-    found = [row for row in known if start and str(row[0]).startswith(start)]
+    # A damaged id may be no text that SQLite finds again, and its search trees may say something else than the rows.
+    rows = connection.execute("SELECT rowid, id, name FROM entries NOT INDEXED ORDER BY id").fetchall()
+    known = [(number, shown_id(identity), escaped(str(name))) for number, identity, name in rows]
+    found = [row for row in known if row[1] == start] or [row for row in known if start and row[1].startswith(start)]
     if len(found) == 1:
-        return raw_rows(connection, str(found[0][0]))[0]
-    shown = [f"{row[0]} ({row[1]})" for row in (found or known)]
+        return int(found[0][0])
+    shown = [f"{row[1]} ({row[2]})" for row in (found or known)]
     more = f" and {len(shown) - 5} more" if len(shown) > 5 else ""
     raise ValueError(
         f"id: expected the start of one entry's id, {start!r} is that of {len(found)}; "
@@ -78,14 +81,28 @@ def find_row(connection: sqlite3.Connection, start: str) -> tuple[object, ...]:
     )
 
 
-def delete(connection: sqlite3.Connection, identity: str) -> None:
-    """Remove a row."""
-    connection.execute("DELETE FROM entries WHERE id = ?", (identity,))
+def row_at(connection: sqlite3.Connection, number: int) -> tuple[object, ...]:
+    """Return the row of a number that :func:`find` gave."""
+    statement = f"SELECT {', '.join(COLUMNS)} FROM entries NOT INDEXED WHERE rowid = ?"
+    return tuple(connection.execute(statement, (number,)).fetchone())
 
 
-def referenced_weights(connection: sqlite3.Connection) -> set[str]:
-    """Return the hashes of all weights that entries name."""
-    return {row[0] for row in connection.execute("SELECT DISTINCT weights FROM entries")}
+def delete(connection: sqlite3.Connection, numbers: Sequence[int]) -> None:
+    """Remove rows, inside a transaction."""
+    statement, values = "DELETE FROM entries WHERE rowid = ?", [(number,) for number in numbers]
+    try:
+        connection.executemany(statement, values)
+    except sqlite3.DatabaseError as error:
+        if isinstance(error, sqlite3.OperationalError):
+            raise
+        # A row or the trees that SQLite searches it by were damaged: made again of the rows, they fit.
+        connection.execute("REINDEX entries")
+        connection.executemany(statement, values)
+
+
+def referenced_weights(connection: sqlite3.Connection) -> set[object]:
+    """Return the hashes of all weights that entries name; of damaged ones, whatever they have in its place."""
+    return {row[0] for row in connection.execute("SELECT weights FROM entries NOT INDEXED")}
 
 
 def parse(row: Sequence[object]) -> Entry:
@@ -103,8 +120,8 @@ def parse(row: Sequence[object]) -> Entry:
             raise ValueError("its columns do not fit its record")
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(
-            f"zoo: expected entry {row[0]} as it was written, its row is damaged or was changed ({error}); remove it "
-            "with nnunet-iac zoo remove and add it again"
+            f"zoo: expected entry {shown_id(row[0])} as it was written, its row is damaged or was changed "
+            f"({escaped(str(error))}); remove it with nnunet-iac zoo remove and add it again"
         ) from error
     return entry
 
@@ -116,7 +133,7 @@ def _row(entry: Entry) -> tuple[object, ...]:
 
 
 def _digest(record: str) -> str:
-    return hashlib.sha256(record.encode()).hexdigest()
+    return hashlib.sha256(record.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def _conditions(query: Query) -> tuple[list[str], list[object]]:

@@ -11,8 +11,13 @@ from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime, timezone
 from typing import Any
 
+from nnunet_iac.zoo.shown import quoted
+
 ID_LENGTH = 16
 """Hexadecimal digits of an entry's id."""
+
+LARGEST = 1 << 40
+"""Bytes that weights may have, and parameters: more than any network; forged sizes must not ask for memory."""
 
 JOINED = " + "
 """What stands between the names of data sets where an entry was trained on several at once."""
@@ -110,9 +115,10 @@ class Description:
         """
         if (self.dimensions, len(self.channels)) == (dimensions, channels):
             return
+        names = ", ".join(quoted(name) for name in self.channels)
         raise ValueError(
             f"entry: expected a network in {dimensions}D for {channels} channel(s), got {self.name} in "
-            f"{self.dimensions}D for {len(self.channels)} ({', '.join(self.channels)}); extract it without a target "
+            f"{self.dimensions}D for {len(self.channels)} ({names}); extract it without a target "
             "and fit it with nnunet-iac transfer --from"
         )
 
@@ -147,9 +153,10 @@ class Entry(Description):
         elif self.id != identity(self, self.weights):
             problems.append(f"id: expected {identity(self, self.weights)}, that of its content, got {self.id!r}")
         for name in ("weights_bytes", "parameters"):
-            if not _is_count(getattr(self, name)):
-                problems.append(f"{name}: expected a number from 0, got {getattr(self, name)!r}")
-        if not isinstance(self.created, str):
+            if not (_is_count(getattr(self, name)) and getattr(self, name) <= LARGEST):
+                problems.append(f"{name}: expected a number from 0 to {LARGEST}, got {getattr(self, name)!r}")
+        # A lone surrogate cannot be written to the index.
+        if not isinstance(self.created, str) or any("\ud800" <= c <= "\udfff" for c in self.created):
             problems.append(f"created: expected a date, got {self.created!r}")
         if problems:
             raise ValueError(f"entry {self.id!r}: " + "; ".join(problems))
@@ -235,8 +242,13 @@ def _score_problems(entry: Description) -> list[str]:
     return [
         f"scores: expected a metric, a finite value and what it was measured on, got {score!r}"
         for score in entry.scores
-        if not (score.metric and score.measured_on and _is_finite(score.value))
+        if not (_is_text(score.metric) and _is_text(score.measured_on) and _is_finite(score.value))
+        or not isinstance(score.label, str)
     ]
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and bool(value)
 
 
 def _is_line(value: object) -> bool:
@@ -249,7 +261,10 @@ def _is_count(value: object) -> bool:
 
 
 def _is_finite(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    try:
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:  # a whole number that no float holds
+        return False
 
 
 def _as_json(name: str, value: Any) -> dict[str, Any]:

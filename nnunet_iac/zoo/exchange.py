@@ -12,6 +12,7 @@ from nnunet_iac.zoo import archives, weights_files
 from nnunet_iac.zoo.entry import Entry
 from nnunet_iac.zoo.schema import FILE
 from nnunet_iac.zoo.store import Added, Zoo
+from nnunet_iac.zoo.writers import writing_to
 
 
 def copy_entries(source: Zoo, target: Zoo, starts: Sequence[str] = (), *, replace: bool = False) -> list[Added]:
@@ -56,7 +57,10 @@ def export_zoo(zoo: Zoo, path: Path, starts: Sequence[str] = ()) -> list[Added]:
         raise FileExistsError(f"-o: expected a new name, {path} exists; choose another or delete it first")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"-o: expected an existing folder, {path.parent} is none; make it first")
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".zoo_export.") as temporary:
+    with (
+        writing_to(path.parent, "-o"),
+        tempfile.TemporaryDirectory(dir=path.parent, prefix=".zoo_export.") as temporary,
+    ):
         copied = copy_entries(zoo, Zoo.create(temporary), starts)
         archives.pack(Path(temporary), path)
     return copied
@@ -89,8 +93,9 @@ def _opened(source: str | os.PathLike[str]) -> Iterator[Zoo]:
         yield Zoo(source)
         return
     with tempfile.TemporaryDirectory() as temporary:
-        archives.unpack(path, Path(temporary))
-        unpacked = Zoo(temporary)
+        with writing_to(Path(temporary), "archive"):
+            archives.unpack(path, Path(temporary))
+        unpacked = Zoo(temporary, str(path))
         _check_against_index(unpacked, Path(temporary), path)
         yield unpacked
 
@@ -99,7 +104,10 @@ def _check_against_index(zoo: Zoo, folder: Path, archive: Path) -> None:
     """Check that an archive holds what its index says, byte for byte in size, and nothing else."""
     if not (folder / FILE).is_file():
         raise ValueError(f"archive: expected a zoo, {archive} holds no {FILE}; export it again")
-    expected = {entry.weights: entry.weights_bytes for entry in zoo.entries()}
+    try:
+        expected = {entry.weights: entry.weights_bytes for entry in zoo.entries()}
+    except ValueError as error:
+        raise ValueError(f"archive: expected {archive} to hold a whole zoo, got this: {error}") from error
     stored = weights_files.stored_hashes(folder)
     sizes = {sha256: (folder / weights_files.weights_name(sha256)).stat().st_size for sha256 in stored}
     if wrong := sorted(set(expected.items()) ^ set(sizes.items())):

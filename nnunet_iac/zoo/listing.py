@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 
 from nnunet_iac.zoo.entry import Entry
+from nnunet_iac.zoo.shown import escaped, quoted
 from nnunet_iac.zoo.verification import Verification
 
 HEAD = ("id", "kind", "name", "axes", "channels", "labels", "patch", "parameters", "Dice", "licence")
@@ -20,7 +21,7 @@ def entries_table(entries: Sequence[Entry]) -> str:
             entry.kind,
             entry.name,
             f"{entry.dimensions}D",
-            ", ".join(name or "?" for name in entry.channels),
+            _names(entry.channels),
             str(len(entry.labels) or "?"),
             "x".join(str(size) for size in entry.patch_size),
             f"{entry.parameters:,}",
@@ -36,30 +37,32 @@ def entry_text(entry: Entry) -> str:
     """Return what an entry says, without the plans."""
     facts = [
         *(("id", entry.id), ("kind", entry.kind), ("name", entry.name), ("data set", entry.dataset)),
-        ("plans", f"{entry.plans.get('plans_name', '?')}, configuration {entry.configuration}"),
+        ("plans", f"{_text(entry.plans.get('plans_name', '?'))}, configuration {entry.configuration}"),
         ("trainer", entry.trainer),
-        ("channels", ", ".join(name or "?" for name in entry.channels)),
-        ("regions" if entry.regions else "labels", ", ".join(entry.labels) or "not known"),
+        ("channels", _names(entry.channels)),
+        ("regions" if entry.regions else "labels", _names(entry.labels) or "not known"),
         ("spacing", " x ".join(f"{s:g}" for s in entry.spacing) + " mm"),
         ("patch", " x ".join(str(size) for size in entry.patch_size) + " voxels"),
         ("parameters", f"{entry.parameters:,}"),
         ("licence", entry.licence or "nobody said"),
         ("weights", f"{entry.weights} ({entry.weights_bytes:,} bytes)"),
-        ("created", entry.created),
-        *((f"provenance: {key}", _text(value)) for key, value in entry.provenance.items()),
-        *((f"facts: {key}", _text(value)) for key, value in entry.facts.items()),
+        ("created", _text(entry.created)),
+        *((f"provenance: {_text(key)}", _text(value)) for key, value in entry.provenance.items()),
+        *((f"facts: {_text(key)}", _text(value)) for key, value in entry.facts.items()),
     ]
     width = max(len(name) for name, _ in facts)
     lines = [f"{name.ljust(width)}  {value}" for name, value in facts]
     if entry.scores:
-        rows = [(s.metric, s.label or "mean", f"{s.value:.4f}", s.measured_on) for s in entry.scores]
+        rows = [
+            (_text(s.metric), _text(s.label or "mean"), f"{s.value:.4f}", _text(s.measured_on)) for s in entry.scores
+        ]
         lines += ["", table(("metric", "of", "value", "measured on"), rows, ("value",))]
     return "\n".join(lines)
 
 
 def verification_text(found: Verification) -> str:
     """Return the findings and how it stands."""
-    lines = [f"{'removed ' * f.removed}{f.what}: {f.where}: {f.detail}" for f in found.findings]
+    lines = [f"{'removed ' * f.removed}{f.what}: {escaped(f.where)}: {escaped(f.detail)}" for f in found.findings]
     faults = sum(finding.is_fault for finding in found.findings)
     left = sum(not finding.is_fault and not finding.removed for finding in found.findings)
     states = [f"{faults} fault(s)" if faults else "all is well"]
@@ -93,6 +96,10 @@ def _dice(entry: Entry) -> str:
     return f"{mean[0]:.4f}" if mean else "-"
 
 
+def _names(names: Sequence[str]) -> str:
+    return ", ".join(quoted(name) or "?" for name in names)
+
+
 def _text(value: object, limit: int = 160) -> str:
-    text = value if isinstance(value, str) else json.dumps(value)
+    text = quoted(value) if isinstance(value, str) else json.dumps(value)
     return text if len(text) <= limit else f"{text[:limit]} … (all of it with --json)"

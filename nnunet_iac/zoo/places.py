@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sqlite3
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import IO, Any, Protocol
 
-from nnunet_iac.zoo.schema import FILE, WAL, connected
+from nnunet_iac.zoo.locations import archive_hint, file_system, missing_index
+from nnunet_iac.zoo.schema import FILE, WAL, connected, lacks_room
 
 INDEX_LIMIT = 4 << 30
 """Bytes that an index from elsewhere may have."""
 
 TRIES = 5
+
+_BLOCK = 1 << 20
 
 
 class Place(Protocol):
@@ -46,7 +50,8 @@ class Place(Protocol):
 class FolderPlace:
     """A folder of this machine.
 
-    Where it cannot be written to, SQLite cannot lock the index, and it is copied to a temporary folder first.
+    Where it cannot be written to, or its disk is full, SQLite cannot lock the index, and it is copied to a temporary
+    folder first.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -57,7 +62,7 @@ class FolderPlace:
     def read(self, name: str, limit: int) -> bytes:
         """See :class:`Place`."""
         with (self._folder / name).open("rb") as file:
-            return file.read(limit + 1)
+            return _read_at_most(file, limit + 1)
 
     def stamp(self, name: str) -> object | None:
         """See :class:`Place`."""
@@ -76,18 +81,20 @@ class FolderPlace:
         """
         path = self._folder / FILE
         if not path.is_file():
-            what = f"it has no {FILE}" if self._folder.is_dir() else "there is no such folder"
             raise FileNotFoundError(
-                f"zoo: expected the folder of a zoo, got {self._folder}: {what}; make one with nnunet-iac zoo add"
+                f"zoo: expected the folder of a zoo, got {self._folder}: {missing_index(self._folder)}"
             )
-        if os.access(path, os.W_OK) and os.access(self._folder, os.W_OK):
-            with connected(path, read_only=True) as connection:
-                yield connection
-        else:
-            with tempfile.TemporaryDirectory() as temporary:
-                copy_index(self, Path(temporary))
-                with connected(Path(temporary) / FILE, read_only=True) as connection:
-                    yield connection
+        with ExitStack() as stack:
+            if os.access(path, os.W_OK) and os.access(self._folder, os.W_OK):
+                try:
+                    connection = stack.enter_context(connected(path, read_only=True, name=f"{FILE} of {self.name}"))
+                except OSError as error:
+                    if not lacks_room(error):
+                        raise
+                    connection = stack.enter_context(_copied(self))
+            else:
+                connection = stack.enter_context(_copied(self))
+            yield connection
 
 
 class RemotePlace:
@@ -102,14 +109,14 @@ class RemotePlace:
     def __init__(self, url: str) -> None:
         self.name = url
         self.folder: Path | None = None
-        self._files, self._root = _file_system(url)
+        self._files, self._root = file_system(url)
         self._copy: tempfile.TemporaryDirectory[str] | None = None
 
     def read(self, name: str, limit: int) -> bytes:
         """See :class:`Place`."""
         try:
             with self._files.open(self._path(name), "rb") as file:
-                return bytes(file.read(limit + 1))
+                return _read_at_most(file, limit + 1)
         except FileNotFoundError:
             raise
         except Exception as error:  # each protocol has errors of its own
@@ -133,9 +140,15 @@ class RemotePlace:
         """
         if self._copy is None:
             copy: tempfile.TemporaryDirectory[str] = tempfile.TemporaryDirectory()
-            copy_index(self, Path(copy.name))
+            try:
+                copy_index(self, Path(copy.name))
+            except OSError as error:
+                if not (hint := archive_hint(self.name, self.name)):
+                    raise
+                kind = FileNotFoundError if isinstance(error, FileNotFoundError) else OSError
+                raise kind(f"{error}{hint}") from error
             self._copy = copy
-        with connected(Path(self._copy.name) / FILE, read_only=True) as connection:
+        with connected(Path(self._copy.name) / FILE, read_only=True, name=f"{FILE} of {self.name}") as connection:
             yield connection
 
     def _path(self, name: str) -> str:
@@ -170,26 +183,40 @@ def copy_index(place: Place, folder: Path) -> None:
             continue  # a writer has just emptied and removed its log
         if (place.stamp(FILE), place.stamp(WAL)) == before:
             _check_size(contents, place)
-            for name, content in contents.items():
-                (folder / name).write_bytes(content)
+            _write_all(contents, folder)
             return
         time.sleep(0.1 * 2**attempt)
     raise OSError(f"zoo: expected {FILE} to stand still while it is copied, {place.name} changed {TRIES} times; wait")
+
+
+def _read_at_most(file: IO[bytes], size: int) -> bytes:
+    """Read in blocks: ``read(size)`` makes room for all of it first, and the size may be forged."""
+    content = io.BytesIO()
+    while block := file.read(min(_BLOCK, size - content.tell())):
+        content.write(block)
+    return content.getvalue()
+
+
+@contextmanager
+def _copied(place: Place) -> Iterator[sqlite3.Connection]:
+    with tempfile.TemporaryDirectory() as temporary:
+        copy_index(place, Path(temporary))
+        with connected(Path(temporary) / FILE, read_only=True, name=f"{FILE} of {place.name}") as connection:
+            yield connection
+
+
+def _write_all(contents: dict[str, bytes], folder: Path) -> None:
+    try:
+        for name, content in contents.items():
+            (folder / name).write_bytes(content)
+    except OSError as error:
+        raise OSError(
+            f"zoo: expected room for a copy of {FILE} in {folder.parent}, got {error.strerror}; make room there, or "
+            "set TMPDIR to another folder"
+        ) from error
 
 
 def _check_size(contents: dict[str, bytes], place: Place) -> None:
     for name, content in contents.items():
         if len(content) > INDEX_LIMIT:
             raise ValueError(f"zoo: expected an index of at most {INDEX_LIMIT} bytes, {name} of {place.name} has more")
-
-
-def _file_system(url: str) -> tuple[Any, str]:
-    try:
-        from fsspec.core import url_to_fs
-    except ImportError as error:
-        raise ValueError(f"zoo: expected fsspec to read {url}, it is missing; pip install fsspec") from error
-    try:
-        files, root = url_to_fs(url)
-    except (ImportError, ValueError) as error:
-        raise ValueError(f"zoo: expected a URL that fsspec reads, got {url!r}: {error}") from error
-    return files, str(root)

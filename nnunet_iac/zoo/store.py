@@ -11,24 +11,19 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from filelock import FileLock, Timeout
 
 from nnunet_iac.zoo import entries, weights_files
 from nnunet_iac.zoo.entries import Query
 from nnunet_iac.zoo.entry import Description, Entry, entry_of
 from nnunet_iac.zoo.places import place_of
 from nnunet_iac.zoo.schema import FILE, connected, create_database, transaction
-
-LOCK = "zoo.lock"
-"""Lock of the writers."""
-
-WAIT_S = 600.0
-"""Seconds to wait for other writers."""
+from nnunet_iac.zoo.shown import shown_id
+from nnunet_iac.zoo.writers import check_vacant, turn, writing_to
 
 EVERYTHING = Query()
 
@@ -51,6 +46,7 @@ class Zoo:
 
     Args:
         location: the folder or URL. Nothing is opened yet.
+        name: of the zoo for messages, where the folder is a copy.
 
     Example:
         >>> import tempfile
@@ -62,25 +58,28 @@ class Zoo:
         {'w': tensor([1., 1., 1.])}
     """
 
-    def __init__(self, location: str | os.PathLike[str]) -> None:
+    def __init__(self, location: str | os.PathLike[str], name: str | None = None) -> None:
         self.place = place_of(location)
+        self.place.name = name or self.place.name
 
     @classmethod
     def create(cls, folder: str | os.PathLike[str]) -> Zoo:
         """Open the zoo in a folder, which is made (an empty zoo) if there is none.
 
         Raises:
-            ValueError: if the folder holds other things, or ``folder`` is a URL.
+            OSError: if the folder cannot be made or written to.
+            ValueError: if the folder holds other things, weights whose index was lost too, or ``folder`` is a URL.
         """
         zoo = cls(folder)
         path = zoo._folder()
-        path.mkdir(parents=True, exist_ok=True)
-        if not (path / FILE).is_file():
-            _check_vacant(path)  # before the lock, which would be left there
-        with zoo._turn():
-            if not (path / FILE).is_file():  # another process may have been faster
-                (path / weights_files.FOLDER).mkdir(exist_ok=True)
-                create_database(path / FILE)
+        with writing_to(path):
+            path.mkdir(parents=True, exist_ok=True)
+            if not (path / FILE).is_file():
+                check_vacant(path)  # before the lock, which would be left there
+            with turn(path):
+                if not (path / FILE).is_file():  # another process may have been faster
+                    (path / weights_files.FOLDER).mkdir(exist_ok=True)
+                    create_database(path / FILE)
         return zoo
 
     def entries(self, query: Query = EVERYTHING) -> list[Entry]:
@@ -101,13 +100,14 @@ class Zoo:
             ValueError: if none or several fit, or the entry is damaged.
         """
         with self.place.index() as connection:
-            return entries.parse(entries.find_row(connection, start))
+            return entries.parse(entries.row_at(connection, entries.find(connection, start)))
 
     def read_weights(self, entry: Entry) -> dict[str, torch.Tensor]:
         """Return an entry's tensors, on the CPU.
 
         Raises:
             FileNotFoundError: if the file is missing.
+            OSError: if it cannot be read.
             ValueError: if it is corrupt or was tampered with; the message names it.
         """
         return weights_files.from_bytes(self.read_weights_file(entry))
@@ -117,6 +117,7 @@ class Zoo:
 
         Raises:
             FileNotFoundError: as :meth:`read_weights`.
+            OSError: as :meth:`read_weights`.
             ValueError: as :meth:`read_weights`.
         """
         name = weights_files.weights_name(entry.weights)
@@ -126,6 +127,11 @@ class Zoo:
             raise FileNotFoundError(
                 f"weights: expected {name} of entry {entry.id} in {self.place.name}, found none; the entry was removed "
                 "meanwhile, or run nnunet-iac zoo verify"
+            ) from error
+        except (OSError, MemoryError) as error:
+            raise OSError(
+                f"weights: expected to read {name} of entry {entry.id} in {self.place.name}, got {_reason(error)}; "
+                "make it readable, or delete it and add the network again"
             ) from error
         weights_files.check_content(content, entry.weights, f"{self.place.name}: {name}")
         return content
@@ -172,15 +178,17 @@ class Zoo:
             ValueError: if one is not there; nothing is removed then.
         """
         with self._writing() as connection:
-            rows = [entries.find_row(connection, start) for start in starts]
-            found = list(dict.fromkeys(str(row[0]) for row in rows))
-            weights = {str(row[entries.COLUMNS.index("weights")]) for row in rows}
+            numbers = list(dict.fromkeys(entries.find(connection, start) for start in starts))
+            rows = [entries.row_at(connection, number) for number in numbers]
+            # A row that was forged or damaged may say anything: only the zoo's own files are deleted.
+            weights = {name for row in rows if weights_files.is_hash(name := row[entries.COLUMNS.index("weights")])}
             with transaction(connection):
-                for identity in found:
-                    entries.delete(connection, identity)
+                entries.delete(connection, numbers)
             for sha256 in weights - entries.referenced_weights(connection):
-                weights_files.remove(self._folder(), sha256)
-        return found
+                # The entries are gone: weights that stay are orphans, which verify finds.
+                with suppress(OSError):
+                    weights_files.remove(self._folder(), sha256)
+        return [shown_id(row[0]) for row in rows]
 
     @contextmanager
     def locked(self) -> Iterator[tuple[Path, sqlite3.Connection]]:
@@ -198,7 +206,7 @@ class Zoo:
         folder = self._folder()
         with self.place.index():  # says what is wrong if there is no zoo
             pass
-        with self._turn(), connected(folder / FILE) as connection:
+        with writing_to(folder), turn(folder), connected(folder / FILE) as connection:
             yield connection
 
     def _write(self, connection: sqlite3.Connection, entry: Entry, content: bytes) -> None:
@@ -211,21 +219,6 @@ class Zoo:
                 weights_files.remove(self._folder(), entry.weights)
             raise
 
-    @contextmanager
-    def _turn(self) -> Iterator[None]:
-        lock = FileLock(str(self._folder() / LOCK))
-        try:
-            lock.acquire(timeout=WAIT_S, poll_interval=0.01)
-        except Timeout as error:
-            raise TimeoutError(
-                f"zoo: expected other processes to be done writing within {WAIT_S:.0f} s, {lock.lock_file} is still "
-                "held; wait for them"
-            ) from error
-        try:
-            yield
-        finally:
-            lock.release()
-
     def _folder(self) -> Path:
         if self.place.folder is None:
             raise ValueError(
@@ -235,12 +228,7 @@ class Zoo:
         return self.place.folder
 
 
-def _check_vacant(folder: Path) -> None:
-    """Check that a folder is empty, but for what a writer that was killed while making a zoo left."""
-    own = {LOCK, weights_files.FOLDER}
-    others = sorted(p.name for p in folder.iterdir() if p.name not in own and not p.name.startswith(f".{FILE}."))
-    if others:
-        raise ValueError(
-            f"zoo: expected a zoo or an empty folder, {folder} holds other things ({', '.join(others[:3])}); "
-            "give a new folder"
-        )
+def _reason(error: OSError | MemoryError) -> str:
+    if isinstance(error, MemoryError):
+        return "too little memory for it"
+    return error.strerror or str(error)

@@ -11,27 +11,54 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeGuard
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from nnunet_iac.atomic import write_bytes
+from nnunet_iac.zoo.shown import escaped
 
 FOLDER = "weights"
 """Folder of the weights in a zoo."""
 
-NAME = re.compile(r"([0-9a-f]{64})\.safetensors")
+HASH = re.compile(r"[0-9a-f]{64}")
+"""A SHA-256 in hexadecimal."""
+
+NAME = re.compile(rf"({HASH.pattern})\.safetensors")
 """File name of weights; the group is the SHA-256."""
+
+
+LOST = "the index was lost: restore zoo.sqlite, such as that of an export, or move the folder away"
+"""What to do about weights without an index."""
+
+
+def is_hash(value: object) -> TypeGuard[str]:
+    """Whether it is a SHA-256; an index may come from elsewhere and hold anything.
+
+    Example:
+        >>> is_hash("0" * 64), is_hash("../" * 20)
+        (True, False)
+    """
+    return isinstance(value, str) and HASH.fullmatch(value) is not None
 
 
 def weights_name(sha256: str) -> str:
     """Return where weights lie in a zoo, as a path with forward slashes.
 
+    Raises:
+        ValueError: if it is no SHA-256, which could lead out of the zoo.
+
     Example:
         >>> weights_name("0" * 64)[:14]
         'weights/000000'
     """
+    if not is_hash(sha256):
+        raise ValueError(
+            f"weights: expected a SHA-256 of 64 digits 0-9 and a-f as their name, got {sha256!r}; the index is damaged "
+            "or was changed: run nnunet-iac zoo verify"
+        )
     return f"{FOLDER}/{sha256}.safetensors"
 
 
@@ -69,7 +96,7 @@ def from_bytes(content: bytes) -> dict[str, torch.Tensor]:
     try:
         return load(content)
     except (SafetensorError, KeyError, ValueError) as error:
-        raise ValueError(f"weights: expected a safetensors file, got a damaged one ({error})") from error
+        raise ValueError(f"weights: expected a safetensors file, got a damaged one ({escaped(str(error))})") from error
 
 
 def sha256_of(content: bytes) -> str:
@@ -108,6 +135,11 @@ def store(folder: Path, content: bytes) -> bool:
 def remove(folder: Path, sha256: str) -> None:
     """Delete weights if they are there."""
     (folder / weights_name(sha256)).unlink(missing_ok=True)
+
+
+def has_weights(folder: Path) -> bool:
+    """Return whether weights lie in a zoo's folder, whatever their names say."""
+    return any((folder / FOLDER).glob("*.safetensors"))
 
 
 def stored_hashes(folder: Path) -> set[str]:

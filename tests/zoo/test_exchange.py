@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import io
+import re
+import sqlite3
 import stat
+import struct
 import tarfile
+import tempfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -220,6 +224,94 @@ def test_a_truncated_archive_is_named_and_nothing_is_imported(
     with pytest.raises(ValueError, match=r"archive: expected"):
         import_zoo(tmp_path / "other", path)
     assert not (tmp_path / "other").exists()
+
+
+def with_broken_method(path: Path, method: int) -> None:
+    with zipfile.ZipFile(path, "w", method) as archive:
+        archive.writestr("zoo.sqlite", bytes(range(256)) * 40)
+    content = bytearray(path.read_bytes())
+    content[60:90] = b"\xff" * 30
+    path.write_bytes(bytes(content))
+
+
+def with_seek_before_the_start(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    end = content.rindex(b"PK\5\6")
+    content[end + 16 : end + 20] = b"\xff\xff\xff\x7f"  # where its list of names is said to begin
+    path.write_bytes(bytes(content))
+
+
+def with_a_name_that_is_no_text(path: Path) -> None:
+    content = path.read_bytes().replace(b"zoo.sqlite", b"zoo.\xffqlite")
+    place = content.rindex(b"PK\1\2") if b"\xff" in content[content.rindex(b"PK\1\2") :] else content.index(b"PK\1\2")
+    flags = bytearray(content)
+    flags[place + 9] |= 8  # says that the name is UTF-8
+    path.write_bytes(bytes(flags))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: with_broken_method(path, zipfile.ZIP_LZMA),
+        lambda path: with_broken_method(path, zipfile.ZIP_BZIP2),
+        with_seek_before_the_start,
+        with_a_name_that_is_no_text,
+    ],
+)
+def test_an_archive_damaged_in_any_way_is_named(zoo: Zoo, tmp_path: Path, damage: Callable[[Path], None]) -> None:
+    path = tmp_path / "zoo.zip"
+    export_zoo(zoo, path)
+    damage(path)
+
+    with pytest.raises(ValueError, match=rf"archive: expected .*{path}.* is damaged"):
+        import_zoo(tmp_path / "other", path)
+    assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (struct.error("unpack requires"), "is damaged"),
+        (ValueError("invalid literal for int()"), "is damaged"),
+        (MemoryError(), "is damaged"),
+        (OSError(28, "No space left on device"), r"archive: expected to write to .*No space left"),
+    ],
+)
+def test_what_a_reader_of_archives_raises_is_said_in_words(
+    zoo: Zoo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, message: str
+) -> None:
+    def broken(*_: object) -> None:
+        raise error
+
+    export_zoo(zoo, tmp_path / "zoo.zip")
+    monkeypatch.setattr(archives, "_zip_members", broken)
+
+    with pytest.raises((ValueError, OSError), match=message):
+        import_zoo(tmp_path / "other", tmp_path / "zoo.zip")
+
+
+@pytest.mark.parametrize("name", ["zoo.zip", "zoo.tar.gz"])
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE entries SET trainer = 'x'",
+        "PRAGMA user_version = 99",
+        "PRAGMA application_id = 1",
+        "DROP TABLE entries",
+    ],
+)
+def test_what_is_wrong_with_the_index_of_an_archive_names_the_archive(
+    zoo: Zoo, tmp_path: Path, name: str, statement: str
+) -> None:
+    connection = sqlite3.connect(tmp_path / "zoo" / "zoo.sqlite")
+    connection.execute(statement)
+    connection.commit()
+    connection.close()
+    archives.pack(tmp_path / "zoo", tmp_path / name)
+
+    with pytest.raises(ValueError, match=re.escape(str(tmp_path / name))) as caught:
+        import_zoo(tmp_path / "other", tmp_path / name)
+    assert tempfile.gettempdir() not in str(caught.value).replace(str(tmp_path), "")
 
 
 def test_an_archive_without_an_index_is_refused(tmp_path: Path) -> None:

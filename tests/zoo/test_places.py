@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import lzma
 import os
 import shutil
 import sqlite3
+import struct
 import sys
 from pathlib import Path
 
@@ -91,6 +93,92 @@ def test_urls_that_lead_nowhere_are_named(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setitem(sys.modules, "fsspec.core", None)
     with pytest.raises(ValueError, match="pip install fsspec"):
         Zoo("https://example.org/zoo")
+
+
+@pytest.mark.parametrize("content", [b"", b"no archive", b"PK\5\6" + bytes(18), b"\x1f\x8b\x08", b"\xfd7zXZ\0\xff\xff"])
+@pytest.mark.parametrize(("protocol", "ending"), [("zip", "zip"), ("tar", "tar.gz"), ("tar", "tar.xz"), ("tar", "tar")])
+def test_a_damaged_archive_at_a_url_is_named(tmp_path: Path, content: bytes, protocol: str, ending: str) -> None:
+    path = tmp_path / f"zoo.{ending}"
+    path.write_bytes(content)
+
+    with pytest.raises((ValueError, OSError), match=rf"zoo: expected .*{protocol}://::{path.as_uri()}"):
+        Zoo(f"{protocol}://::{path.as_uri()}").entries()
+
+
+def test_what_a_protocol_raises_is_said_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    for error, expected in (
+        (lzma.LZMAError("corrupt"), ValueError),
+        (struct.error("short"), ValueError),
+        (FileNotFoundError(2, "No such file or directory"), FileNotFoundError),
+        (PermissionError(13, "Permission denied"), OSError),
+    ):
+
+        def broken(url: str, error: Exception = error) -> None:
+            raise error
+
+        monkeypatch.setattr("fsspec.core.url_to_fs", broken)
+        with pytest.raises(expected, match=r"zoo: expected .*zip://::https://x/zoo\.zip"):
+            Zoo("zip://::https://x/zoo.zip")
+
+
+def test_an_archive_that_fsspec_does_not_read_is_to_be_imported(url: str, tmp_path: Path) -> None:
+    export_zoo(Zoo(url), tmp_path / "new.tgz")
+
+    for given in (tmp_path / "new.tgz", (tmp_path / "new.tgz").as_uri()):
+        with pytest.raises(OSError, match=r"; for an archive fetch it and .* nnunet-iac zoo import$"):
+            Zoo(given).entries()
+
+
+@pytest.mark.parametrize("ending", ["zip", "tar.gz", "ZIP"])
+def test_an_archive_given_as_a_folder_is_told_from_one(url: str, tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"new.{ending}"
+    export_zoo(Zoo(url), path)
+    protocol = "zip" if ending.lower() == "zip" else "tar"
+
+    with pytest.raises(OSError, match=rf"; for an archive give {protocol}://::{path.as_uri()}$"):
+        Zoo(path.as_uri()).entries()
+    with pytest.raises(FileNotFoundError, match=rf"it is a file; for an archive give {protocol}://::{path.as_uri()}$"):
+        Zoo(path).entries()
+    assert Zoo(f"{protocol}://::{path.as_uri()}").entries() == Zoo(url).entries()
+
+
+def test_a_damaged_index_at_a_url_names_the_url(url: str, tmp_path: Path) -> None:
+    (tmp_path / "zoo" / schema.FILE).write_bytes(b"no database" * 100)
+
+    with pytest.raises(ValueError, match=rf"zoo\.sqlite of {url} is damaged"):
+        Zoo(url).entries()
+
+
+@pytest.mark.parametrize("words", ["disk I/O error", "database or disk is full", "unable to open database file"])
+def test_where_the_disk_has_no_room_for_sqlite_the_index_is_copied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str
+) -> None:
+    zoo = filled(tmp_path / "zoo")
+    connect = schema._connect
+
+    def full(path: Path) -> sqlite3.Connection:
+        if path.is_relative_to(tmp_path):
+            raise sqlite3.OperationalError(words)
+        return connect(path)
+
+    before = contents(tmp_path)
+    monkeypatch.setattr(schema, "_connect", full)
+
+    assert len(zoo.entries()) == 2 and verify(zoo).is_fine and contents(tmp_path) == before
+    with pytest.raises(OSError, match=words):
+        zoo.add(about(), tensors())
+
+
+def test_a_copy_that_the_disk_has_no_room_for_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    filled(tmp_path)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    zoo = Zoo(tmp_path.as_uri())
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match=r"zoo: expected room for a copy of zoo\.sqlite.*No space left.*TMPDIR"):
+        zoo.entries()
 
 
 class TestReadOnlyFolders:

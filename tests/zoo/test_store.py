@@ -15,6 +15,7 @@ from nnunet_iac.zoo import entries, schema, weights_files
 from nnunet_iac.zoo.entries import Query
 from nnunet_iac.zoo.entry import Score
 from nnunet_iac.zoo.store import Zoo
+from nnunet_iac.zoo.verification import verify
 
 
 @pytest.fixture
@@ -145,6 +146,31 @@ def test_removing_deletes_weights_that_nobody_else_names(zoo: Zoo) -> None:
 
 
 class TestDamage:
+    @pytest.mark.parametrize("weights", ["'../../victim'", "'victim'", "'{}/victim'", "NULL", "x'00ff'", "7", "''"])
+    def test_removing_a_row_whose_weights_are_no_hash_deletes_the_row_only(
+        self, zoo: Zoo, tmp_path: Path, weights: str
+    ) -> None:
+        victims = [tmp_path / "victim.safetensors", tmp_path / "zoo" / "weights" / "victim.safetensors"]
+        for victim in victims:
+            victim.touch()
+        identity = zoo.entries()[0].id
+        sql(zoo, "CREATE TABLE t AS SELECT * FROM entries")  # without its NOT NULL
+        sql(zoo, "DROP TABLE entries")
+        sql(zoo, "ALTER TABLE t RENAME TO entries")
+        sql(zoo, f"UPDATE entries SET weights = {weights.format(tmp_path)} WHERE id = '{identity}'")
+        before = contents(tmp_path / "zoo" / "weights")
+
+        assert [finding.where for finding in verify(zoo).findings if finding.is_fault] == [identity]
+        zoo.remove([identity])
+
+        assert all(victim.is_file() for victim in victims) and contents(tmp_path / "zoo" / "weights") == before
+        assert verify(zoo).is_fine and [entry.name for entry in zoo.entries()] == ["cube"]
+
+    @pytest.mark.parametrize("name", ["", "../../etc/passwd", "0" * 63, "A" * 64, "0" * 64 + "\n", b"0" * 64, None])
+    def test_weights_are_named_by_a_hash_only(self, name: Any) -> None:
+        with pytest.raises(ValueError, match="weights: expected a SHA-256 of 64 digits"):
+            weights_files.weights_name(name)
+
     def test_one_flipped_bit_of_weights_is_named(self, zoo: Zoo) -> None:
         path = weights_of(zoo)
         flip(path)
