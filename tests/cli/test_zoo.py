@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from nnunet_folders import DATASET, Folders
 
 from nnunet_iac.cli.main import main
 from nnunet_iac.nnunet.files.weights import build_network, read_weight_target, write_weights
+from nnunet_iac.zoo.entry import Description
 from nnunet_iac.zoo.store import Zoo
 
 DATASET_JSON = {"channel_names": {"0": "MRI"}, "labels": {"background": 0, "RV": 1}}
@@ -110,6 +112,38 @@ def test_export_says_that_a_licence_is_missing(
         assert main(["zoo", "add", str(fold), "--zoo", zoo, *words]) == 0
         assert main(["zoo", "export", "-o", f"{folders.base}/out", "--zoo", zoo]) == 0
         assert ("WARNING: nobody said under which licence" in capsys.readouterr().err) is warned
+
+
+def test_adding_again_with_replace_keeps_the_licence_and_the_name_that_were_given(zoo: str, fold: Path) -> None:
+    add = ["zoo", "add", str(fold), "--zoo", zoo, "--replace"]
+    assert main([*add, "--name", "mine"]) == 0
+    assert main(add) == 0
+
+    (entry,) = Zoo(zoo).entries()
+    assert (entry.name, entry.licence) == ("mine", "CC0-1.0")
+
+
+def test_the_warning_about_licences_names_a_command_that_can_say_them(
+    zoo: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (entry,) = Zoo(zoo).entries()
+    remedies = {
+        ("network", "any"): "zoo add FOLDER --licence TEXT --replace",
+        ("search supernet", "any"): "zoo add FOLDER --searches --licence TEXT --replace",
+        ("supernet", "any"): "zoo build or zoo build-all command",
+        ("subnetworks", "any"): "zoo build or zoo build-all command",
+        ("dataset features", "nnunet-iac zoo build"): "zoo build or zoo build-all command",
+        ("dataset features", "nnunet-iac"): "zoo add FOLDER --searches --licence TEXT --replace",
+        ("meta-space", "any"): "zoo fit --licence TEXT",
+    }
+    for number, ((kind, trainer), remedy) in enumerate(remedies.items()):
+        about = {field.name: getattr(entry, field.name) for field in fields(Description)}
+        other = Zoo.create(tmp_path / f"zoo{number}")
+        other.add(Description(**{**about, "kind": kind, "trainer": trainer, "licence": None}), {"w": torch.ones(1)})
+
+        assert main(["zoo", "export", "-o", f"{tmp_path}/out{number}", "--zoo", f"{tmp_path}/zoo{number}"]) == 0
+        error = capsys.readouterr().err
+        assert remedy in error and [r for r in set(remedies.values()) if r in error] == [remedy]
 
 
 def test_an_empty_zoo_and_a_filter_that_nothing_meets_are_said(zoo: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -91,6 +91,14 @@ def test_three_entries_that_belong_together(built: Zoo) -> None:
     assert "case0" not in json.dumps([e.facts for e in found.values()]), "names of cases stay at home"
 
 
+def test_a_licence_is_added_to_entries_that_are_there_without_one(built: Zoo, prepared: Folders, capsys: Any) -> None:
+    assert [entry.licence for entry in built.entries()] == [None] * 3
+    for licence, what in (("CC0-1.0", "its licence is known now"), ("CC-BY-4.0", "kept as it is")):
+        assert commands.build(prepared, "--c", "--licence", licence) == 0
+        assert [entry.licence for entry in built.entries()] == ["CC0-1.0"] * 3
+        assert capsys.readouterr().out.count(f" is there already: {what}") == 3
+
+
 def test_recorded_numbers_are_those_of_the_extracted_networks(built: Zoo) -> None:
     candidates = find_candidates(built, by_kind(built)["subnetworks"].id)
     supernet, data = read_supernet(built, by_kind(built)["supernet"]), supernet_data("990", "2d")

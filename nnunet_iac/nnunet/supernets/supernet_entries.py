@@ -34,6 +34,7 @@ from nnunet_iac.zoo.candidates_entries import (
 )
 from nnunet_iac.zoo.configuration import SubnetConfiguration
 from nnunet_iac.zoo.entry import Description, Entry, Score
+from nnunet_iac.zoo.licences import with_licence
 from nnunet_iac.zoo.schema import FILE
 from nnunet_iac.zoo.store import Added, Zoo
 from nnunet_iac.zoo.subnetwork import Subnetwork, extract
@@ -67,6 +68,8 @@ def write_entries(
 ) -> list[Added]:
     """Add supernet, candidates and the data set's features, each whole; what is there already is kept.
 
+    Of that, only a licence is added where there is none.
+
     To go on with a build that was killed, call it again with the same arguments.
 
     Raises:
@@ -93,7 +96,7 @@ def write_entries(
     # Candidates come last: whoever finds them finds all that they need.
     described = zoo.add(describe(build, FEATURES, licence, facts=_features_facts(build)), features)
     candidates = zoo.add(describe(build, SUBNETWORKS, licence, facts=facts), tensors)
-    return [supernet, candidates, described]
+    return [with_licence(zoo, one, licence) for one in (supernet, candidates, described)]
 
 
 def describe(build: SupernetBuild, kind: str, licence: str | None = None, **more: Any) -> Description:
