@@ -117,7 +117,7 @@ def add(args: argparse.Namespace) -> int:
             about, tensors = read(fold)
             # Made once there is something to put in.
             added = Zoo.create(args.zoo).add(about, tensors, replace=args.replace, keep_name=args.name is None)
-        except (ValueError, OSError) as error:
+        except (ValueError, TypeError, OSError, NotImplementedError) as error:
             problems.append(f"{fold}: {error}")
             continue
         descriptions.append(about)

@@ -35,9 +35,21 @@ class Query:
 
 
 def insert(connection: sqlite3.Connection, entry: Entry) -> None:
-    """Write an entry's row, in place of one with the same id."""
+    """Write an entry's row, in place of one with the same id.
+
+    Raises:
+        ValueError: if it could not be read back.
+    """
+    row = _row(entry)
+    try:
+        _parsed(row)
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(
+            f"entry {entry.id}: expected one that can be read back, got {entry.name!r} ({error}); make what is said "
+            "about it smaller"
+        ) from error
     places = ", ".join("?" * len(COLUMNS))
-    connection.execute(f"INSERT OR REPLACE INTO entries ({', '.join(COLUMNS)}) VALUES ({places})", _row(entry))
+    connection.execute(f"INSERT OR REPLACE INTO entries ({', '.join(COLUMNS)}) VALUES ({places})", row)
 
 
 def select(connection: sqlite3.Connection, query: Query) -> list[Entry]:
@@ -94,18 +106,22 @@ def parse(row: Sequence[object]) -> Entry:
     Raises:
         ValueError: if the row is damaged: its record is not what was written, or the columns say something else.
     """
-    record, digest = row[COLUMNS.index("record")], row[COLUMNS.index("digest")]
     try:
-        if not isinstance(record, str) or _digest(record) != digest:
-            raise ValueError("its digest does not fit")
-        entry = Entry.from_dict(parse_json(record))
-        if tuple(row)[:-2] != _row(entry)[:-2]:
-            raise ValueError("its columns do not fit its record")
+        return _parsed(row)
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(
             f"zoo: expected entry {row[0]} as it was written, its row is damaged or was changed ({error}); remove it "
             "with nnunet-iac zoo remove and add it again"
         ) from error
+
+
+def _parsed(row: Sequence[object]) -> Entry:
+    record, digest = row[COLUMNS.index("record")], row[COLUMNS.index("digest")]
+    if not isinstance(record, str) or _digest(record) != digest:
+        raise ValueError("its digest does not fit")
+    entry = Entry.from_dict(parse_json(record))
+    if tuple(row)[:-2] != _row(entry)[:-2]:
+        raise ValueError("its columns do not fit its record")
     return entry
 
 

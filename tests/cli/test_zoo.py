@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from nnunet_folders import DATASET, Folders
 
 from nnunet_iac.cli.main import main
 from nnunet_iac.nnunet.files.weights import build_network, read_weight_target, write_weights
+from nnunet_iac.nnunet.zoo_entries import zoo_import
 from nnunet_iac.zoo.entry import Description
 from nnunet_iac.zoo.store import Zoo
 
@@ -165,6 +167,31 @@ def test_what_is_wrong_with_one_fold_does_not_stop_the_others(
     assert main(["zoo", "add", str(bad), str(fold), "--zoo", f"{folders.base}/zoo"]) == 2
 
     assert "1 of 2 were not added:" in capsys.readouterr().err
+    assert len(Zoo(f"{folders.base}/zoo").entries()) == 1
+
+
+@pytest.mark.parametrize("error", [ValueError, TypeError, OSError, NotImplementedError])
+def test_whatever_is_wrong_with_one_fold_is_listed_and_the_others_are_added(
+    fold: Path,
+    folders: Folders,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    error: type[Exception],
+) -> None:
+    bad = fold.with_name("fold_1")
+    shutil.copytree(fold, bad)
+    read = zoo_import.read_fold
+
+    def fail(folder: Path, **named: Any) -> Any:
+        if folder == bad:
+            raise error("because")
+        return read(folder, **named)
+
+    monkeypatch.setattr(zoo_import, "read_fold", fail)
+
+    assert main(["zoo", "add", str(bad), str(fold), "--zoo", f"{folders.base}/zoo"]) == 2
+
+    assert f"1 of 2 were not added:\n{bad}: because" in capsys.readouterr().err
     assert len(Zoo(f"{folders.base}/zoo").entries()) == 1
 
 

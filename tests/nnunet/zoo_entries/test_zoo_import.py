@@ -221,6 +221,48 @@ class TestFolders:
             read_fold(fold)
 
 
+class TestDamagedFiles:
+    """Each is named, whatever type it has where another one stands in nnU-Net's files."""
+
+    @pytest.mark.parametrize("value", [[], [1], 5, "labels", True], ids=repr)
+    def test_dataset_json_of_a_checkpoint(self, fold: Path, value: Any) -> None:
+        path = fold / "checkpoint_final.pth"
+        change(path, init_args={**torch.load(path, weights_only=False)["init_args"], "dataset_json": value})
+        with pytest.raises(ValueError, match=r"expected init_args\.dataset_json to be an object in .*final\.pth, got"):
+            read_fold(fold)
+
+    @pytest.mark.parametrize("name", ["configuration", "plans", "fold"])
+    def test_other_arguments_of_a_checkpoint(self, fold: Path, name: str) -> None:
+        path = fold / "checkpoint_final.pth"
+        change(path, init_args={**torch.load(path, weights_only=False)["init_args"], name: [{}]})
+        with pytest.raises(ValueError, match=rf"expected init_args\.{name} to be .* in .*final\.pth, got a list"):
+            read_fold(fold)
+
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [
+            ("shapes_after_crop", 5),
+            ("shapes_after_crop", {}),
+            ("spacings", "1"),
+            ("foreground_intensity_properties_per_channel", [1]),
+        ],
+    )
+    def test_a_fingerprint(self, fold: Path, name: str, value: Any) -> None:
+        path = fold.parent / "dataset_fingerprint.json"
+        path.write_text(json.dumps({name: value}))
+        with pytest.raises(ValueError, match=rf"fingerprint\.json: expected {name} to be (a list|an object), got"):
+            read_fold(fold)
+
+    def test_what_a_fingerprint_lacks_is_empty(self, fold: Path) -> None:
+        (fold.parent / "dataset_fingerprint.json").write_text('{"spacings": [[1, 1, 1]]}')
+        assert read_fold(fold).about.facts["fingerprint"]["cases"] == 0
+
+    def test_what_nests_deeper_than_the_zoo_reads(self, fold: Path) -> None:
+        (fold / "search_result.json").write_text('{"status": ' + "[" * 63 + "]" * 63 + "}")
+        with pytest.raises(ValueError, match=r"entry: facts: expected what JSON can hold, got .*it nests more than 64"):
+            read_fold(fold)
+
+
 class TestStrangers:
     def test_a_checkpoint_from_the_middle_of_a_search_is_refused(self, fold: Path) -> None:
         path = fold / "checkpoint_final.pth"
