@@ -42,11 +42,11 @@ def insert(connection: sqlite3.Connection, entry: Entry) -> None:
     """
     row = _row(entry)
     try:
-        _parsed(row)
-    except (ValueError, TypeError, KeyError) as error:
+        parse(row)
+    except ValueError as error:
         raise ValueError(
-            f"entry {entry.id}: expected one that can be read back, got {entry.name!r} ({error}); make what is said "
-            "about it smaller"
+            f"entry {entry.id}: expected one that can be read back, got {entry.name!r} ({error.__cause__}); nothing "
+            "was written: say less about it"
         ) from error
     places = ", ".join("?" * len(COLUMNS))
     connection.execute(f"INSERT OR REPLACE INTO entries ({', '.join(COLUMNS)}) VALUES ({places})", row)
@@ -106,22 +106,18 @@ def parse(row: Sequence[object]) -> Entry:
     Raises:
         ValueError: if the row is damaged: its record is not what was written, or the columns say something else.
     """
+    record, digest = row[COLUMNS.index("record")], row[COLUMNS.index("digest")]
     try:
-        return _parsed(row)
+        if not isinstance(record, str) or _digest(record) != digest:
+            raise ValueError("its digest does not fit")
+        entry = Entry.from_dict(parse_json(record))
+        if tuple(row)[:-2] != _row(entry)[:-2]:
+            raise ValueError("its columns do not fit its record")
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(
             f"zoo: expected entry {row[0]} as it was written, its row is damaged or was changed ({error}); remove it "
             "with nnunet-iac zoo remove and add it again"
         ) from error
-
-
-def _parsed(row: Sequence[object]) -> Entry:
-    record, digest = row[COLUMNS.index("record")], row[COLUMNS.index("digest")]
-    if not isinstance(record, str) or _digest(record) != digest:
-        raise ValueError("its digest does not fit")
-    entry = Entry.from_dict(parse_json(record))
-    if tuple(row)[:-2] != _row(entry)[:-2]:
-        raise ValueError("its columns do not fit its record")
     return entry
 
 

@@ -22,7 +22,7 @@ def with_licence(zoo: Zoo, added: Added, licence: str | None) -> Added:
 
     Raises:
         FileNotFoundError: if there is no zoo.
-        ValueError: if the licence is no text, or the entry is not there any more or damaged.
+        ValueError: if the licence is no text, or the entry is damaged.
 
     Example:
         >>> import tempfile, torch
@@ -37,9 +37,10 @@ def with_licence(zoo: Zoo, added: Added, licence: str | None) -> Added:
     if licence is None or added.entry.licence is not None:
         return added
     with zoo.locked() as (_, connection):
-        there = entries.parse(entries.find_row(connection, added.entry.id))
-        if there.licence is not None:  # another process was faster
-            return Added(there, added.what)
+        rows = entries.raw_rows(connection, added.entry.id)
+        there = entries.parse(rows[0]) if rows else None
+        if there is None or there.licence is not None:  # another process was faster
+            return Added(there or added.entry, added.what)
         licensed = replace(there, licence=licence)
         with transaction(connection):
             entries.insert(connection, licensed)
