@@ -16,6 +16,7 @@ from nnunet_iac.cli.zoo_words import say_added, warn_about_licences
 
 if TYPE_CHECKING:
     from nnunet_iac.zoo.entry import Description
+    from nnunet_iac.zoo.store import Added
 
 HELP = (
     "keep trained networks with scores and provenance: add, list, show, verify, export, import, remove, extract; train "
@@ -203,24 +204,29 @@ def verify(args: argparse.Namespace) -> int:
 
 
 def export(args: argparse.Namespace) -> int:
-    """Write entries to a folder or an archive."""
+    """Write entries to a folder or an archive; what is wrong with one keeps no other out of a folder."""
     from nnunet_iac.zoo.exchange import export_zoo
     from nnunet_iac.zoo.store import Zoo
 
-    written = export_zoo(Zoo(args.zoo), args.output, args.ids)
-    warn_about_licences([one.entry for one in written])
+    written: list[Added] = []
+
+    def tell(added: Added) -> None:
+        written.append(added)
+        say_added(added)
+
+    try:
+        export_zoo(Zoo(args.zoo), args.output, args.ids, listener=tell)
+    finally:
+        warn_about_licences([one.entry for one in written])
     print(f"wrote {len(written)} entries to {args.output}")
     return 0
 
 
 def take(args: argparse.Namespace) -> int:
-    """Read entries of another zoo."""
+    """Read entries of another zoo; what is wrong with one does not stop the others."""
     from nnunet_iac.zoo.exchange import import_zoo
 
-    taken = import_zoo(args.zoo, args.source, args.ids, replace=args.replace)
-    for one in taken:
-        say_added(one)
-    if not taken:
+    if not import_zoo(args.zoo, args.source, args.ids, replace=args.replace, listener=say_added):
         print("nothing to do: the other zoo is empty")
     return 0
 

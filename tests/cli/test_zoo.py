@@ -105,6 +105,24 @@ def test_export_import_and_remove(zoo: str, folders: Folders, capsys: pytest.Cap
     assert "is there already" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    "words", ["import {zoo} --zoo {base}/other", "export --zoo {zoo} -o {base}/other"], ids=lambda words: words[:6]
+)
+def test_one_bad_entry_is_listed_and_the_others_are_told_and_copied(
+    zoo: str, folders: Folders, capsys: pytest.CaptureFixture[str], words: str
+) -> None:
+    (entry,) = Zoo(zoo).entries()
+    about = {field.name: getattr(entry, field.name) for field in fields(Description)}
+    bad = Zoo(zoo).add(Description(**{**about, "name": "a bad one", "trainer": "Other"}), {"w": torch.ones(1)}).entry
+    (Path(zoo) / "weights" / f"{bad.weights}.safetensors").write_bytes(b"x")
+
+    assert main(["zoo", *words.format(zoo=zoo, base=folders.base).split()]) == 2
+
+    told = capsys.readouterr()
+    assert f"1 could not be copied, the other 1 are in {folders.base}/other:\n{bad.id} (a bad one): weights" in told.err
+    assert told.out == f"{entry.id}  {entry.name}\n" and Zoo(f"{folders.base}/other").entries() == [entry]
+
+
 def test_export_says_that_a_licence_is_missing(
     fold: Path, folders: Folders, capsys: pytest.CaptureFixture[str]
 ) -> None:
