@@ -31,8 +31,10 @@ def run(args: argparse.Namespace) -> int:
     """Test on each data set held out, print the tables, fit on all, write the entry.
 
     Raises:
+        OSError: if the zoo cannot be written to; nothing was computed then.
         FileNotFoundError: if the zoo, weights or the folder of ``--json`` is missing.
-        ValueError: if the zoo has fewer than three data sets, or its entries do not fit together.
+        ValueError: if the zoo has fewer than three data sets, its entries do not fit together, or it is not in a
+            folder.
     """
     from nnunet_iac.atomic import write_json
     from nnunet_iac.cli.arguments import check_folder
@@ -43,10 +45,12 @@ def run(args: argparse.Namespace) -> int:
     from nnunet_iac.metaspace.space_entry import to_entry
     from nnunet_iac.metaspace.zoo_tasks import left_without, read_tasks
     from nnunet_iac.zoo.store import Zoo
+    from nnunet_iac.zoo.writable import check_writable
 
     check_folder("--json", args.json)
     settings = fit_settings(args)
     zoo = Zoo(args.zoo)
+    check_writable(zoo)
     tasks = left_without(read_tasks(zoo, configurations=args.configurations or ()), args.without)
     print(f"{len(tasks)} tasks of {len({task.dataset for task in tasks})} data sets", flush=True)
     found = evaluate(tasks, settings, ablation=args.ablation is not None, listener=_say)

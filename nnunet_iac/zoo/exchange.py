@@ -14,7 +14,8 @@ from pathlib import Path
 
 from nnunet_iac.zoo import archives, entries, weights_files
 from nnunet_iac.zoo.entry import Entry
-from nnunet_iac.zoo.schema import FILE, connected, create_database, transaction
+from nnunet_iac.zoo.packing import packed_files
+from nnunet_iac.zoo.schema import FILE
 from nnunet_iac.zoo.store import Added, Zoo
 
 Listener = Callable[[Added], object]
@@ -70,7 +71,7 @@ def export_zoo(
         raise FileExistsError(f"-o: expected a new name, {path} exists; choose another or delete it first")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"-o: expected an existing folder, {path.parent} is none; make it first")
-    archives.pack(_members(zoo, chosen), path)
+    archives.pack(packed_files(zoo, chosen), path)
     packed = [Added(entry, "added") for entry in chosen]
     for added in packed:
         listener(added)
@@ -160,27 +161,6 @@ def _not_copied(source: Zoo, problems: Sequence[str], count: int, done: str) -> 
 
 def _words(entry: Entry) -> str:
     return f"{entry.id} ({entry.name})"
-
-
-def _members(zoo: Zoo, chosen: Sequence[Entry]) -> Iterator[tuple[str, bytes]]:
-    """Yield the files of a zoo with these entries, by name; weights are read one at a time."""
-    yield FILE, _index_of(chosen)
-    for _, entry in sorted({entry.weights: entry for entry in chosen}.items()):
-        try:
-            content = zoo.read_weights_file(entry)
-        except (ValueError, OSError) as error:
-            raise ValueError(f"{_words(entry)}: {error}; no archive was written") from error
-        yield weights_files.weights_name(entry.weights), content
-
-
-def _index_of(chosen: Sequence[Entry]) -> bytes:
-    with tempfile.TemporaryDirectory() as temporary:
-        path = Path(temporary) / FILE
-        create_database(path)
-        with connected(path) as connection, transaction(connection):
-            for entry in sorted(chosen, key=lambda entry: entry.id):
-                entries.insert(connection, entry)
-        return path.read_bytes()
 
 
 @contextmanager

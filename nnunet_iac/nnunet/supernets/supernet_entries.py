@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from importlib.metadata import version
@@ -35,10 +34,9 @@ from nnunet_iac.zoo.candidates_entries import (
 from nnunet_iac.zoo.configuration import SubnetConfiguration
 from nnunet_iac.zoo.entry import Description, Entry, Score
 from nnunet_iac.zoo.licences import with_licence
-from nnunet_iac.zoo.schema import FILE
 from nnunet_iac.zoo.store import Added, Zoo
 from nnunet_iac.zoo.subnetwork import Subnetwork, extract
-from nnunet_iac.zoo.weights_files import FOLDER
+from nnunet_iac.zoo.writable import check_writable
 
 TRAINER = "nnunet-iac zoo build"
 
@@ -51,10 +49,7 @@ def writable_zoo(folder: str) -> Zoo:
         OSError: if it cannot be written to.
     """
     zoo = Zoo.create(folder)
-    with zoo.locked() as (path, _):
-        closed = [p.name for p in (path, path / FOLDER, path / FILE) if p.exists() and not os.access(p, os.W_OK)]
-    if closed:
-        raise PermissionError(f"--zoo: expected a zoo that can be written to, {folder} has {closed} that cannot be")
+    check_writable(zoo)
     return zoo
 
 
