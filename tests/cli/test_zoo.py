@@ -67,6 +67,19 @@ def test_a_fold_is_added_listed_shown_and_extracted(
     assert all(torch.equal(found["network_weights"][k], v) for k, v in expected["network_weights"].items())
 
 
+def test_extracting_a_search_says_that_its_cells_are_left_out(
+    zoo: str, folders: Folders, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (entry,) = Zoo(zoo).entries()
+    about = {field.name: getattr(entry, field.name) for field in fields(Description)}
+    tensors = {**Zoo(zoo).read_weights(entry), "cells.alpha": torch.ones(1), "cells.beta": torch.ones(1)}
+    search = Zoo(zoo).add(Description(**{**about, "kind": "search supernet"}), tensors).entry
+
+    for identity, is_said in ((search.id, True), (entry.id, False)):
+        assert main(["zoo", "extract", identity, "-o", f"{folders.base}/{identity}.pth", "--zoo", zoo]) == 0
+        assert ("host only: 2 tensors of cells are left out" in capsys.readouterr().out) is is_said
+
+
 def test_json_has_everything(zoo: str, capsys: pytest.CaptureFixture[str]) -> None:
     entry = Zoo(zoo).entries()[0]
     for words, expected in (
@@ -225,6 +238,7 @@ def test_whatever_is_wrong_with_one_fold_is_listed_and_the_others_are_added(
         ("import {base}/none.zip --zoo {base}/new", "there is no such folder"),
         ("extract {id} -o start.pt --zoo {zoo}", "-o: expected a file name that ends in .pth"),
         ("extract {id} -o nowhere/start.pth --zoo {zoo}", "-o: expected an existing folder"),
+        ("extract {id} -o {base}/folder.pth --overwrite --zoo {zoo}", "-o: expected a file to write"),
         ("extract {id} -o {base}/start.pth -d 990 -c 3d_lowres --zoo {zoo}", "configuration: expected one of"),
         ("verify --zoo {base}/new", "there is no such folder"),
     ],
@@ -232,6 +246,7 @@ def test_whatever_is_wrong_with_one_fold_is_listed_and_the_others_are_added(
 def test_a_mistake_is_one_message_and_nothing_is_written(
     zoo: str, fold: Path, folders: Folders, capsys: pytest.CaptureFixture[str], words: str, message: str
 ) -> None:
+    (folders.base / "folder.pth").mkdir()
     before = sorted(folders.base.rglob("*"))
     known = {"zoo": zoo, "base": folders.base, "fold": fold, "id": Zoo(zoo).entries()[0].id}
 

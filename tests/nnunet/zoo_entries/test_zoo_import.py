@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,13 @@ from nnunet_iac.nnunet.files.plans import with_genotype, with_network
 from nnunet_iac.nnunet.files.weight_source import read_weight_source
 from nnunet_iac.nnunet.files.weights import build_network, read_weight_target, weight_target, write_weights
 from nnunet_iac.nnunet.zoo_entries.zoo_import import folds_of, read_fold
-from nnunet_iac.nnunet.zoo_entries.zoo_network import check_starts, empty_network, entry_network, write_network
+from nnunet_iac.nnunet.zoo_entries.zoo_network import (
+    check_starts,
+    empty_network,
+    entry_network,
+    left_out,
+    write_network,
+)
 from nnunet_iac.zoo.entry import Entry, Score
 from nnunet_iac.zoo.store import Zoo
 
@@ -292,6 +299,24 @@ class TestStrangers:
             entry_network(entry, weights)
         with pytest.raises(ValueError, match="without its head"):
             entry_network(entry, {"a": torch.ones(1)})
+
+    @pytest.mark.parametrize(
+        ("kind", "name"), [("network", "cells.alpha"), ("network", "more"), ("search supernet", "more")]
+    )
+    def test_tensors_that_nobody_expects_are_refused(self, fold: Path, tmp_path: Path, kind: str, name: str) -> None:
+        found = read_fold(fold)
+        tensors = {**found.tensors, name: torch.ones(1), "more.of.it": torch.ones(1)}
+        entry = Zoo.create(tmp_path / "zoo").add(replace(found.about, kind=kind), tensors).entry
+        with pytest.raises(ValueError, match=rf"got 2 tensor\(s\) more, such as '{name}', in a {kind}"):
+            entry_network(entry, tensors)
+
+    def test_of_a_search_only_its_cells_are_left_out(self, fold: Path, tmp_path: Path) -> None:
+        found = read_fold(fold)
+        tensors = {**found.tensors, "cells.beta": torch.ones(1), "cells.alpha": torch.ones(1)}
+        entry = Zoo.create(tmp_path / "zoo").add(replace(found.about, kind="search supernet"), tensors).entry
+        network = entry_network(entry, tensors)
+        assert left_out(network, tensors) == ["cells.alpha", "cells.beta"]
+        assert left_out(network, dict(found.tensors)) == []
 
     def test_a_target_that_it_does_not_fit_is_named(self, fold: Path, tmp_path: Path) -> None:
         zoo, entry = stored(fold, tmp_path)
