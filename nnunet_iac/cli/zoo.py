@@ -150,11 +150,11 @@ def _add_features(args: argparse.Namespace, descriptions: list[Description]) -> 
     from nnunet_iac.zoo.licences import with_licence
     from nnunet_iac.zoo.store import Zoo
 
-    zoo = Zoo(args.zoo)
     for about in {(about.dataset, about.configuration): about for about in descriptions}.values():
         try:
             data = prepared_data(about.dataset, about.configuration, str(about.plans.get("plans_name")))
             described, tensors = dataset_features(data)
+            zoo = Zoo(args.zoo)
             added = zoo.add(replace(described, licence=args.licence), tensors)
             say_added(with_licence(zoo, added, args.licence))
         except (ValueError, OSError, NotImplementedError) as error:

@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
     for task in tasks:
         if task not in left:
             print(f"done before: {task.name}", flush=True)
-            task.license(zoo)
+            task.add_licence(zoo)
     if args.overwrite:
         for task in left:
             task.start_anew()

@@ -174,6 +174,17 @@ def test_one_who_waits_too_long_for_the_target_does_not_wait_again(
     assert len(calls) == 1
 
 
+def test_what_is_wrong_with_the_target_is_said_once(zoo: Zoo, tmp_path: Path) -> None:
+    Zoo.create(tmp_path / "newer")
+    connection = sqlite3.connect(tmp_path / "newer" / FILE)
+    connection.execute("PRAGMA user_version = 99")
+    connection.close()
+
+    with pytest.raises(ValueError, match="written by a newer nnunet-iac") as raised:
+        import_zoo(tmp_path / "newer", tmp_path / "zoo")
+    assert "could not be copied" not in str(raised.value)
+
+
 @pytest.mark.parametrize("ending", ["zip", "tar.gz"])
 def test_two_archives_of_one_zoo_are_the_same_bytes_whenever_and_whoever_wrote_them(
     zoo: Zoo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str

@@ -98,7 +98,7 @@ class BuildTask:
             with_licence(zoo, one, self.licence)
         shutil.rmtree(self.folder / ZOO, ignore_errors=True)
 
-    def license(self, zoo: Zoo) -> None:
+    def add_licence(self, zoo: Zoo) -> None:
         """Give the licence to entries of this build that are in a zoo without one.
 
         Raises:
