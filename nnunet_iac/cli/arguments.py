@@ -54,6 +54,17 @@ def output_path(text: str) -> Path:
     return path
 
 
+def one_line(text: str) -> str:
+    """Read words that an entry of a zoo keeps, before anything is computed.
+
+    Raises:
+        argparse.ArgumentTypeError: if they are blank, or more than a line.
+    """
+    if text.strip() and text.isprintable():
+        return text
+    raise argparse.ArgumentTypeError(f"expected words in one line, got {text!r}")
+
+
 def location(text: str) -> str:
     """Read the folder of a zoo that is written to, see :func:`output_path`; a URL is refused later, with a remedy."""
     output_path(text)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from nnunet_iac.cli import zoo_audit, zoo_build, zoo_build_all, zoo_extract, zoo_fit
 from nnunet_iac.cli.arguments import add_trust_argument, location, output_path
+from nnunet_iac.cli.zoo_words import say_added, warn_about_licences
 
 if TYPE_CHECKING:
     from nnunet_iac.zoo.entry import Description
@@ -72,7 +73,9 @@ def _declare_add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--licence", metavar="TEXT", help="of the weights, such as CC-BY-4.0")
     parser.add_argument("--name", metavar="TEXT", help="for people (default: as nnU-Net names the folder)")
     add_trust_argument(parser)
-    parser.add_argument("--replace", action="store_true", help="if a network is there: take over scores and licence")
+    parser.add_argument(
+        "--replace", action="store_true", help="if a network is there: take over scores; licence and name if given"
+    )
 
 
 def _declare_list(parser: argparse.ArgumentParser) -> None:
@@ -114,15 +117,15 @@ def add(args: argparse.Namespace) -> int:
         try:
             about, tensors = read(fold)
             # Made once there is something to put in.
-            added = Zoo.create(args.zoo).add(about, tensors, replace=args.replace)
-        except (ValueError, OSError) as error:
+            added = Zoo.create(args.zoo).add(about, tensors, replace=args.replace, keep_name=args.name is None)
+        except (ValueError, TypeError, OSError, NotImplementedError) as error:
             problems.append(f"{fold}: {error}")
             continue
         descriptions.append(about)
-        _tell([added])
+        say_added(added)
     if args.searches:
         # Several data sets together have no distance.
-        _add_features(args.zoo, [about for about in descriptions if "datasets" not in about.facts])
+        _add_features(args, [about for about in descriptions if "datasets" not in about.facts])
     if problems:
         raise ValueError(f"{len(problems)} of {len(folds)} were not added:\n" + "\n".join(problems))
     return 0
@@ -140,16 +143,20 @@ def _read_search(fold: Path, args: argparse.Namespace) -> tuple[Description, dic
     return (replace(about, name=args.name) if args.name else about), tensors
 
 
-def _add_features(zoo: str, descriptions: list[Description]) -> None:
+def _add_features(args: argparse.Namespace, descriptions: list[Description]) -> None:
     """Add what distances to the searches' data sets need; where the preprocessed cases are elsewhere, say so."""
     from nnunet_iac.nnunet.cases.dataset_features import dataset_features
     from nnunet_iac.nnunet.cases.image_samples import prepared_data
+    from nnunet_iac.zoo.licences import with_licence
     from nnunet_iac.zoo.store import Zoo
 
     for about in {(about.dataset, about.configuration): about for about in descriptions}.values():
         try:
             data = prepared_data(about.dataset, about.configuration, str(about.plans.get("plans_name")))
-            _tell([Zoo(zoo).add(*dataset_features(data))])
+            described, tensors = dataset_features(data)
+            zoo = Zoo(args.zoo)
+            added = zoo.add(replace(described, licence=args.licence), tensors)
+            say_added(with_licence(zoo, added, args.licence))
         except (ValueError, OSError, NotImplementedError) as error:
             print(
                 f"WARNING: no features of {about.dataset} ({error}); transfer.source=nearest skips its searches",
@@ -197,21 +204,30 @@ def verify(args: argparse.Namespace) -> int:
 
 
 def export(args: argparse.Namespace) -> int:
-    """Write entries to a folder or an archive."""
+    """Write entries to a folder or an archive; what is wrong with one keeps no other out of a folder."""
     from nnunet_iac.zoo.exchange import export_zoo
     from nnunet_iac.zoo.store import Zoo
 
-    written = export_zoo(Zoo(args.zoo), args.output, args.ids)
-    _warn_about_licences(written)
+    written: list[Added] = []
+
+    def tell(added: Added) -> None:
+        written.append(added)
+        say_added(added)
+
+    try:
+        export_zoo(Zoo(args.zoo), args.output, args.ids, listener=tell)
+    finally:
+        warn_about_licences([one.entry for one in written])
     print(f"wrote {len(written)} entries to {args.output}")
     return 0
 
 
 def take(args: argparse.Namespace) -> int:
-    """Read entries of another zoo."""
+    """Read entries of another zoo; what is wrong with one does not stop the others."""
     from nnunet_iac.zoo.exchange import import_zoo
 
-    _tell(import_zoo(args.zoo, args.source, args.ids, replace=args.replace))
+    if not import_zoo(args.zoo, args.source, args.ids, replace=args.replace, listener=say_added):
+        print("nothing to do: the other zoo is empty")
     return 0
 
 
@@ -230,22 +246,3 @@ ACTIONS: dict[str, Callable[[argparse.Namespace], int]] = {
     **{"build-all": zoo_build_all.run, "fit": zoo_fit.run},
 }
 """What each action does."""
-
-
-def _tell(added: list[Added]) -> None:
-    words = {"added": "", "replaced": ": scores and facts replaced", "kept": " is there already: kept as it is"}
-    for one in added:
-        print(f"{one.entry.id}  {one.entry.name}{words[one.what]}")
-    if not added:
-        print("nothing to do: the other zoo is empty")
-
-
-def _warn_about_licences(written: list[Added]) -> None:
-    silent = [one.entry.id for one in written if one.entry.licence is None]
-    if silent:
-        names = ", ".join([*silent[:3], *["…"] * (len(silent) > 3)])
-        print(
-            f"WARNING: nobody said under which licence {len(silent)} of them may be used ({names}); "
-            "nnunet-iac zoo add FOLDER --licence TEXT --replace says it",
-            file=sys.stderr,
-        )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from nnunet_iac.cli import zoo_build_multi
 from nnunet_iac.cli.arguments import add_device_argument, device_of, fold, output_path
+from nnunet_iac.cli.zoo_words import say_added
 
 if TYPE_CHECKING:
     from nnunet_iac.nnunet.supernets.supernet_build import BuildPlan, SupernetBuild
@@ -51,7 +52,7 @@ def add_build_arguments(parser: argparse.ArgumentParser) -> list[argparse.Action
         add("--candidates", type=int, default=100, help="sub-networks to measure (default: %(default)s)"),
         add("--measured", type=int, default=64, help="patches to measure each on (default: %(default)s)"),
         add("--features", type=int, default=128, help="patches to describe the data (default: %(default)s)"),
-        add("--licence", metavar="TEXT", help="of the weights, such as CC-BY-4.0"),
+        add("--licence", metavar="TEXT", help="of the weights, such as CC-BY-4.0; also of entries without one"),
     ]
 
 
@@ -260,9 +261,8 @@ def _introduce(build: SupernetBuild) -> None:
 def _conclude(added: list[Added], dice: list[float], before: float | None) -> None:
     from nnunet_iac.nnunet.supernets.supernet_build import doubts
 
-    words = {"added": "", "kept": " is there already: kept as it is"}
     for one in added:
-        print(f"{one.entry.id}  {one.entry.kind}: {one.entry.name}{words[one.what]}")
+        say_added(one, with_kind=True)
     print(
         f"Dice on held-out patches: largest {dice[0]:.4f}, smallest {dice[1]:.4f}, best {max(dice):.4f} (candidate "
         f"{dice.index(max(dice))} of {len(dice)}); whether this ranking holds for networks that are trained alone, "

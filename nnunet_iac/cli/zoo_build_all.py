@@ -70,6 +70,7 @@ def run(args: argparse.Namespace) -> int:
     for task in tasks:
         if task not in left:
             print(f"done before: {task.name}", flush=True)
+            task.add_licence(zoo)
     if args.overwrite:
         for task in left:
             task.start_anew()

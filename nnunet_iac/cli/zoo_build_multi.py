@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nnunet_iac.cli.arguments import device_of
+from nnunet_iac.cli.zoo_words import say_added
 
 if TYPE_CHECKING:
     from nnunet_iac.nnunet.files.settings import Settings
@@ -88,6 +89,7 @@ def run(args: argparse.Namespace) -> int:
     from nnunet_iac.nnunet.transfer.multi_entry import describe_multi, read_multi
     from nnunet_iac.nnunet.transfer.multi_search import FILES, search_together
     from nnunet_iac.search.search import STATE
+    from nnunet_iac.zoo.licences import with_licence
 
     device = torch.device(device_of(args.device))
     settings = _settings(args)
@@ -103,7 +105,8 @@ def run(args: argparse.Namespace) -> int:
         _introduce(data, settings, str(device))
         search_together(data, settings, folder, device=device, resume=args.resume, log=_say)
         added = zoo.add(*read_multi(data, folder, licence=args.licence))
-    print(f"{added.entry.id}  {added.entry.name}{'' if added.what == 'added' else ' is there already: kept as it is'}")
+        added = with_licence(zoo, added, args.licence)
+    say_added(added)
     print(
         "a search on another data set starts from it with nnUNetTrainerIACTransfer and nnunet-iac configure --set "
         f"transfer.zoo={args.zoo} transfer.source=multi"

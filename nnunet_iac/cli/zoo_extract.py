@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
     if args.candidate is not None or args.subnetwork is not None:
         return _extract_subnetwork(args)
     from nnunet_iac.nnunet.files.weights import read_weight_target
-    from nnunet_iac.nnunet.zoo_entries.zoo_network import check_starts, entry_network, write_network
+    from nnunet_iac.nnunet.zoo_entries.zoo_network import check_starts, entry_network, left_out, write_network
     from nnunet_iac.zoo.store import Zoo
 
     if args.plans_file:
@@ -58,12 +58,18 @@ def run(args: argparse.Namespace) -> int:
     _check_output(args.output, args.overwrite)
     zoo = Zoo(args.zoo)
     entry = zoo.entry(args.id)
-    network = entry_network(entry, zoo.read_weights(entry))
+    tensors = zoo.read_weights(entry)
+    network = entry_network(entry, tensors)
     if args.dataset:
         target = read_weight_target(args.dataset, args.configuration or entry.configuration, args.plans)
         check_starts(network, entry, target)
     write_network(entry, network, args.output)
     print(f"wrote {args.output}: {entry.name}")
+    if cells := left_out(network, tensors):
+        print(
+            f"host only: {len(cells)} tensors of cells are left out; a search starts from them with transfer.zoo and "
+            "nnUNetTrainerIACTransfer"
+        )
     print(
         f"train with nnUNetv2_train DATASET {entry.configuration} FOLD -pretrained_weights {args.output} under plans "
         "with the same architecture (nnU-Net starts segmentation layers anew), or fit it to other plans with "
@@ -74,7 +80,6 @@ def run(args: argparse.Namespace) -> int:
 
 def _extract_subnetwork(args: argparse.Namespace) -> int:
     """Write a sub-network as a checkpoint of nnU-Net whose plans have its architecture."""
-    from nnunet_iac.nnunet.files.plans import write_plans
     from nnunet_iac.nnunet.files.weights import read_weight_target, write_weights
     from nnunet_iac.nnunet.supernets.supernet_entries import extract_subnetwork, subnetwork_target
     from nnunet_iac.nnunet.zoo_entries.zoo_network import check_starts
@@ -91,9 +96,7 @@ def _extract_subnetwork(args: argparse.Namespace) -> int:
     _recalibrate(entry, subnetwork)
     target = subnetwork_target(entry, subnetwork, args.plans_file.stem if args.plans_file else None)
     words = {"zoo_entry": entry.id, "subnetwork": subnetwork.configuration.to_dict(), **entry.provenance}
-    if args.plans_file:
-        write_plans(args.plans_file, target.plans)
-    write_weights(args.output, subnetwork.network, target, words)
+    write_weights(args.output, subnetwork.network, target, words, plans_file=args.plans_file)
     print(f"wrote {args.output}: a sub-network of {entry.name}, {json.dumps(subnetwork.configuration.to_dict())}")
     _say_how_to_train(args, entry.configuration)
     return 0
@@ -142,6 +145,8 @@ def _check_output(output: Path, overwrite: bool) -> None:
         raise ValueError(f"-o: expected a file name that ends in .pth, got {output.name!r}")
     if not output.parent.is_dir():
         raise FileNotFoundError(f"-o: expected an existing folder, {output.parent} is none; make it first")
+    if output.is_dir():
+        raise ValueError(f"-o: expected a file to write, {output} is a folder; choose another name")
     if output.exists() and not overwrite:
         raise FileExistsError(f"-o: expected a new name, {output} exists; choose another or give --overwrite")
 
@@ -153,5 +158,7 @@ def _check_plans_file(path: Path | None, overwrite: bool) -> None:
         raise ValueError(f"--plans-file: expected a file name that ends in .json, got {path.name!r}")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"--plans-file: expected an existing folder, {path.parent} is none; make it first")
+    if path.is_dir():
+        raise ValueError(f"--plans-file: expected a file to write, {path} is a folder; choose another name")
     if path.exists() and not overwrite:
         raise FileExistsError(f"--plans-file: expected a new name, {path} exists; choose another or give --overwrite")

@@ -7,8 +7,9 @@ Without ``--space`` a retrieval fits its own, without what the zoo knows of the 
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 
-from nnunet_iac.cli.arguments import output_path
+from nnunet_iac.cli.arguments import one_line, output_path
 from nnunet_iac.cli.fit_arguments import add_fit_arguments, fit_settings
 
 HELP = "fit the meta-space on all data sets of a zoo, after testing it on each data set held out"
@@ -22,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_fit_arguments(parser, seed=("--seed", "--fit-seed"))
     parser.add_argument("--ablation", choices=("contrastive",), help="also test the contrastive loss alone")
     parser.add_argument("--each", action="store_true", help="also a line for each data set held out")
+    parser.add_argument("--licence", type=one_line, metavar="TEXT", help="of the entry, such as CC-BY-4.0")
     parser.add_argument("--json", type=output_path, metavar="FILE", help="write the test to this file")
 
 
@@ -29,8 +31,10 @@ def run(args: argparse.Namespace) -> int:
     """Test on each data set held out, print the tables, fit on all, write the entry.
 
     Raises:
+        OSError: if the zoo cannot be written to; nothing was computed then.
         FileNotFoundError: if the zoo, weights or the folder of ``--json`` is missing.
-        ValueError: if the zoo has fewer than three data sets, or its entries do not fit together.
+        ValueError: if the zoo has fewer than three data sets, its entries do not fit together, or it is not in a
+            folder.
     """
     from nnunet_iac.atomic import write_json
     from nnunet_iac.cli.arguments import check_folder
@@ -41,10 +45,12 @@ def run(args: argparse.Namespace) -> int:
     from nnunet_iac.metaspace.space_entry import to_entry
     from nnunet_iac.metaspace.zoo_tasks import left_without, read_tasks
     from nnunet_iac.zoo.store import Zoo
+    from nnunet_iac.zoo.writable import check_writable
 
     check_folder("--json", args.json)
     settings = fit_settings(args)
     zoo = Zoo(args.zoo)
+    check_writable(zoo)
     tasks = left_without(read_tasks(zoo, configurations=args.configurations or ()), args.without)
     print(f"{len(tasks)} tasks of {len({task.dataset for task in tasks})} data sets", flush=True)
     found = evaluate(tasks, settings, ablation=args.ablation is not None, listener=_say)
@@ -59,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         write_json(args.json, report)
     about, tensors = to_entry(fit(tasks, settings), report=report)
-    added = zoo.add(about, tensors, replace=True)
+    added = zoo.add(replace(about, licence=args.licence), tensors, replace=True)
     print(f"{added.what} {added.entry.id}  {added.entry.name}")
     return 0
 

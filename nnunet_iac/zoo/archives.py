@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import errno
 import gzip
+import io
 import lzma
 import stat
 import struct
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
@@ -52,24 +53,31 @@ def is_archive_name(path: Path) -> bool:
     return path.name.lower().endswith(ENDINGS)
 
 
-def pack(folder: Path, path: Path) -> None:
-    """Write a zoo's folder, which nobody writes to, as an archive, whole or not at all.
+def pack(members: Iterable[tuple[str, bytes]], path: Path) -> None:
+    """Write files of a zoo, by name, as an archive, whole or not at all.
+
+    Who packed it, when and under which name is left out: of the same files the archive has the same bytes.
 
     Raises:
         OSError: from the file system; an earlier file is untouched then.
     """
-    files = [folder / FILE, *sorted((folder / FOLDER).glob("*.safetensors"))]
-    names = {file: file.relative_to(folder).as_posix() for file in files}
     with replacing(path) as temporary:
         if path.name.lower().endswith(".zip"):
             with zipfile.ZipFile(temporary, "w") as archive:
-                for file, name in names.items():
+                for name, content in members:
                     packing = zipfile.ZIP_DEFLATED if name == FILE else zipfile.ZIP_STORED
-                    archive.write(file, name, packing)
-        else:
-            with tarfile.open(temporary, "w:gz", compresslevel=1) as archive:
-                for file, name in names.items():
-                    archive.add(file, name, recursive=False, filter=_anonymous)
+                    archive.writestr(_zip_header(name), content, packing)
+            return
+        # A gzip header has room for a name and a time; the temporary file's and today's are nobody's business.
+        with (
+            temporary.open("wb") as file,
+            gzip.GzipFile(filename="", mode="wb", compresslevel=1, fileobj=file, mtime=0) as packed,
+            tarfile.open(fileobj=packed, mode="w") as archive,
+        ):
+            for name, content in members:
+                header = tarfile.TarInfo(name)  # of nobody, in 1970
+                header.size = len(content)
+                archive.addfile(header, io.BytesIO(content))
 
 
 def unpack(path: Path, folder: Path) -> None:
@@ -198,9 +206,8 @@ def _write(file: IO[bytes], target: Path, size: int, path: Path) -> None:
         raise _Refused(f"archive: expected files of the size that it says, {path} is damaged; export it again")
 
 
-def _anonymous(member: tarfile.TarInfo) -> tarfile.TarInfo:
-    """Leave out who packed it and when."""
-    member.uid = member.gid = 0
-    member.uname = member.gname = ""
-    member.mtime = 0
-    return member
+def _zip_header(name: str) -> zipfile.ZipInfo:
+    header = zipfile.ZipInfo(name)  # of 1980, where ZIP's time begins
+    header.create_system = 3  # Unix, on every system
+    header.external_attr = (stat.S_IFREG | 0o644) << 16
+    return header

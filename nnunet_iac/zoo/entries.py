@@ -36,9 +36,21 @@ class Query:
 
 
 def insert(connection: sqlite3.Connection, entry: Entry) -> None:
-    """Write an entry's row, in place of one with the same id."""
+    """Write an entry's row, in place of one with the same id.
+
+    Raises:
+        ValueError: if it could not be read back.
+    """
+    row = _row(entry)
+    try:
+        parse(row)
+    except ValueError as error:
+        raise ValueError(
+            f"entry {entry.id}: expected one that can be read back, got {entry.name!r} ({error.__cause__}); nothing "
+            "was written: say less about it"
+        ) from error
     places = ", ".join("?" * len(COLUMNS))
-    connection.execute(f"INSERT OR REPLACE INTO entries ({', '.join(COLUMNS)}) VALUES ({places})", _row(entry))
+    connection.execute(f"INSERT OR REPLACE INTO entries ({', '.join(COLUMNS)}) VALUES ({places})", row)
 
 
 def select(connection: sqlite3.Connection, query: Query) -> list[Entry]:

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime, timezone
 from typing import Any
 
+from nnunet_iac.json_files import parse_json
 from nnunet_iac.zoo.shown import quoted
 
 ID_LENGTH = 16
@@ -270,7 +271,10 @@ def _is_finite(value: object) -> bool:
 def _as_json(name: str, value: Any) -> dict[str, Any]:
     """Return an object as it comes back from JSON, so that an entry equals itself after a round trip."""
     try:
-        content = json.loads(json.dumps(value))
+        # As deep as it will stand in the record, so that what is stored can be read back.
+        content = parse_json(json.dumps({name: value}))[name]
+    except RecursionError as error:
+        raise ValueError(f"entry: {name}: expected what JSON can hold, got what nests without an end") from error
     except (TypeError, ValueError) as error:
         raise ValueError(f"entry: {name}: expected what JSON can hold, got {error}") from error
     if not isinstance(content, dict):

@@ -21,6 +21,7 @@ from nnunet_iac.zoo import entries, weights_files
 from nnunet_iac.zoo.entries import Query
 from nnunet_iac.zoo.entry import Description, Entry, entry_of
 from nnunet_iac.zoo.places import place_of
+from nnunet_iac.zoo.replacement import replacement
 from nnunet_iac.zoo.schema import FILE, connected, create_database, transaction
 from nnunet_iac.zoo.shown import shown_id
 from nnunet_iac.zoo.writers import check_vacant, turn, writing_to
@@ -34,7 +35,8 @@ class Added:
 
     Attributes:
         entry: what the zoo holds now.
-        what: ``added``; ``kept`` if it was there already; ``replaced`` if its scores or other facts were.
+        what: ``added``; ``kept`` if it was there already; ``replaced`` if its scores or other facts were; ``licensed``
+            if nothing but a licence was added to it.
     """
 
     entry: Entry
@@ -136,14 +138,22 @@ class Zoo:
         weights_files.check_content(content, entry.weights, f"{self.place.name}: {name}")
         return content
 
-    def add(self, about: Description, tensors: Mapping[str, torch.Tensor], *, replace: bool = False) -> Added:
+    def add(
+        self,
+        about: Description,
+        tensors: Mapping[str, torch.Tensor],
+        *,
+        replace: bool = False,
+        keep_name: bool = False,
+    ) -> Added:
         """Store weights and what is said about them; both, or nothing.
 
         Args:
             about: the description.
             tensors: the weights, each once.
             replace: if the very same network is there already, let this description's scores, provenance and other
-                facts take the place of those that it has.
+                facts take the place of those that it has. A licence stays where the description has none.
+            keep_name: if it is replaced, let it keep its name too.
 
         Raises:
             FileNotFoundError: if there is no zoo.
@@ -157,9 +167,9 @@ class Zoo:
             weights_bytes=len(content),
             parameters=sum(tensor.numel() for tensor in tensors.values()),
         )
-        return self.add_entry(entry, content, replace=replace)
+        return self.add_entry(entry, content, replace=replace, keep_name=keep_name)
 
-    def add_entry(self, entry: Entry, content: bytes, *, replace: bool = False) -> Added:
+    def add_entry(self, entry: Entry, content: bytes, *, replace: bool = False, keep_name: bool = False) -> Added:
         """Store an entry of another zoo with the content of its weights file; see :meth:`add`."""
         weights_files.check_content(content, entry.weights, f"what is given for entry {entry.id}")
         with self._writing() as connection:
@@ -167,6 +177,8 @@ class Zoo:
             if there and not replace:
                 weights_files.store(self._folder(), content)  # heals a file that was damaged
                 return Added(entries.parse(there[0]), "kept")
+            if there:
+                entry = replacement(entry, there[0], keep_name=keep_name)
             self._write(connection, entry, content)
         return Added(entry, "replaced" if there else "added")
 

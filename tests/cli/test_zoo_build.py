@@ -91,6 +91,14 @@ def test_three_entries_that_belong_together(built: Zoo) -> None:
     assert "case0" not in json.dumps([e.facts for e in found.values()]), "names of cases stay at home"
 
 
+def test_a_licence_is_added_to_entries_that_are_there_without_one(built: Zoo, prepared: Folders, capsys: Any) -> None:
+    assert [entry.licence for entry in built.entries()] == [None] * 3
+    for licence, what in (("CC0-1.0", "its licence is known now"), ("CC-BY-4.0", "kept as it is")):
+        assert commands.build(prepared, "--c", "--licence", licence) == 0
+        assert [entry.licence for entry in built.entries()] == ["CC0-1.0"] * 3
+        assert capsys.readouterr().out.count(f" is there already: {what}") == 3
+
+
 def test_recorded_numbers_are_those_of_the_extracted_networks(built: Zoo) -> None:
     candidates = find_candidates(built, by_kind(built)["subnetworks"].id)
     supernet, data = read_supernet(built, by_kind(built)["supernet"]), supernet_data("990", "2d")
@@ -123,6 +131,21 @@ def test_a_candidate_is_extracted_as_a_stock_checkpoint_with_its_plans(built: Zo
         assert sum(p.numel() for p in network.parameters()) == candidates.parameters[number]
     assert "-p small -pretrained_weights" in capsys.readouterr().out
     assert json.loads((tmp_path / "small.json").read_text())["plans_name"] == "small"
+
+
+@pytest.mark.parametrize("failing", ["start.pth", "small.json"])
+def test_checkpoint_and_plans_are_written_both_or_neither(
+    built: Zoo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    place, name = (torch, "save") if failing == "start.pth" else (Path, "write_text")
+    monkeypatch.setattr(place, name, full)
+    (out := tmp_path / "out").mkdir()
+    words = ["--candidate", "2", "--plans-file", f"{out}/small.json", "-o", f"{out}/start.pth"]
+    assert main(["zoo", "extract", by_kind(built)["supernet"].id, "--zoo", f"{built.place.folder}", *words]) == 2
+    assert list(out.iterdir()) == []
 
 
 def test_batch_normalisation_is_recalibrated_where_the_data_are_and_else_there_is_a_warning(
@@ -452,6 +475,7 @@ def test_damaged_files_of_a_build_are_refused_with_the_remedy(built: Zoo, prepar
         ("{supernet} --configuration 0.5,", "--configuration: expected JSON such as"),
         ("{supernet} --plans-file {base}/new.json", "--plans-file: expected a sub-network of a supernet"),
         ("{supernet} --candidate 0 --plans-file {base}/new", "--plans-file: expected a file name that ends in .json"),
+        ("{supernet} --candidate 0 --overwrite --plans-file {base}/folder.json", "--plans-file: expected a file to"),
         ("{supernet} --candidate 1 -d 990", "expected the architecture of nnUNetPlans 2d"),
         ("{candidates}", "expected weights of a network of nnU-Net, got a subnetworks without its head"),
     ],
@@ -464,6 +488,7 @@ def test_a_sub_network_that_is_not_there_is_one_message(
     known = {"candidates": found["subnetworks"].id, "features": found["dataset features"].id, "bad": bad}
     given = words.format(**known, supernet=found["supernet"].id, base=prepared.base).split()
     output = prepared.base / "start.pth"
+    (prepared.base / "folder.json").mkdir()
     assert main(["zoo", "extract", *given, "-o", str(output), "--zoo", f"{built.place.folder}"]) == 2
     error = capsys.readouterr().err
     assert message in error and "Traceback" not in error and not output.exists()

@@ -118,6 +118,20 @@ def test_what_is_in_the_zoo_is_not_run_again(built: Zoo, prepared: Folders, ran:
     assert len(commands.ids(prepared.base / "zoo")) == 6
 
 
+def test_a_licence_is_added_to_builds_that_were_done_before(built: Zoo, prepared: Folders, ran: Ran) -> None:
+    assert build_all(prepared, "-f", "0", "--licence", "CC0-1.0") == 0
+    assert ran.names == [] and [entry.licence for entry in built.entries()] == ["CC0-1.0"] * 3
+
+
+def test_a_licence_is_added_to_entries_of_a_build_that_was_there_in_part(
+    built: Zoo, prepared: Folders, ran: Ran
+) -> None:
+    built.remove([entry.id for entry in built.entries() if entry.kind == "subnetworks"])
+
+    assert build_all(prepared, "-f", "0", "--licence", "CC0-1.0") == 0
+    assert len(ran.names) == 1 and [entry.licence for entry in built.entries()] == ["CC0-1.0"] * 3
+
+
 @pytest.mark.parametrize(
     "words",
     [

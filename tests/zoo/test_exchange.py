@@ -9,6 +9,7 @@ import stat
 import struct
 import tarfile
 import tempfile
+import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -17,8 +18,10 @@ import pytest
 from tiny_zoo import about, contents, filled, flip, tensors
 
 from nnunet_iac.zoo import archives
+from nnunet_iac.zoo.entry import Entry
 from nnunet_iac.zoo.exchange import export_zoo, import_zoo
-from nnunet_iac.zoo.store import Zoo
+from nnunet_iac.zoo.schema import FILE
+from nnunet_iac.zoo.store import Added, Zoo
 from nnunet_iac.zoo.verification import verify
 
 NAMES = ("zoo.zip", "zoo.tar.gz", "zoo.tgz", "folder")
@@ -93,6 +96,124 @@ def test_corrupt_weights_are_neither_exported_nor_imported(zoo: Zoo, tmp_path: P
         import_zoo(tmp_path / "other", tmp_path / "zoo")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["other", "zoo"], "no archive, nothing temporary"
     assert [entry.name for entry in Zoo(tmp_path / "other").entries()] == ["tiny"]
+
+
+def many(folder: Path) -> Zoo:
+    """A zoo with four entries, by number."""
+    zoo = Zoo.create(folder)
+    for number in range(4):
+        zoo.add(about(name=str(number)), tensors(number))
+    return zoo
+
+
+def damage(zoo: Zoo, folder: Path, *, weights: int, row: int) -> list[Entry]:
+    """Damage the weights of one entry and the row of another; return all of them as they were."""
+    found = zoo.entries()
+    flip(folder / "weights" / f"{found[weights].weights}.safetensors")
+    connection = sqlite3.connect(folder / FILE)
+    connection.execute("UPDATE entries SET trainer = 'forged' WHERE id = ?", (found[row].id,))
+    connection.commit()
+    connection.close()
+    return found
+
+
+@pytest.mark.parametrize("is_import", [True, False])
+def test_what_is_wrong_with_some_entries_is_listed_and_the_others_are_copied(tmp_path: Path, is_import: bool) -> None:
+    zoo, heard = many(tmp_path / "zoo"), list[Added]()
+    zero, one, two, three = damage(zoo, tmp_path / "zoo", weights=0, row=2)
+
+    with pytest.raises(ValueError) as raised:
+        if is_import:
+            import_zoo(tmp_path / "other", tmp_path / "zoo", listener=heard.append)
+        else:
+            export_zoo(zoo, tmp_path / "other", listener=heard.append)
+
+    first, *lines = str(raised.value).splitlines()
+    assert first.endswith(f"2 could not be copied, the other 2 are in {tmp_path / 'other'}:") and "4 whole" in first
+    assert len(lines) == 2 and f"entry {two.id} as it was written" in lines[0]
+    assert lines[1].startswith(f"{zero.id} ({zero.name}): weights: expected") and "corrupt" in lines[1]
+    assert [added.entry for added in heard] == Zoo(tmp_path / "other").entries() == [one, three]
+
+
+def test_nothing_is_made_if_no_entry_is_whole(tmp_path: Path) -> None:
+    zoo = many(tmp_path / "zoo")
+    others = zoo.entries()[2:]
+    zoo.remove([entry.id for entry in others])
+    damage(zoo, tmp_path / "zoo", weights=0, row=1)
+
+    for action in (
+        lambda: import_zoo(tmp_path / "other", tmp_path / "zoo"),
+        lambda: export_zoo(zoo, tmp_path / "other"),
+        lambda: export_zoo(zoo, tmp_path / "other.zip"),
+    ):
+        with pytest.raises(ValueError, match=r"could not be copied, nothing was written:\n"):
+            action()
+    assert [path.name for path in tmp_path.iterdir()] == ["zoo"]
+
+
+@pytest.mark.parametrize("name", NAMES[:3])
+def test_an_archive_is_whole_or_not_there(tmp_path: Path, name: str) -> None:
+    zoo, heard = many(tmp_path / "zoo"), list[Added]()
+    last = sorted(zoo.entries(), key=lambda entry: entry.weights)[-1]
+    flip(tmp_path / "zoo" / "weights" / f"{last.weights}.safetensors")
+
+    with pytest.raises(ValueError, match=rf"{last.id} \({last.name}\): .*corrupt.*; no archive was written"):
+        export_zoo(zoo, tmp_path / name, listener=heard.append)
+    assert [path.name for path in tmp_path.iterdir()] == ["zoo"] and heard == []
+
+
+def test_one_who_waits_too_long_for_the_target_does_not_wait_again(
+    zoo: Zoo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+
+    def wait(*_: object, **__: object) -> None:
+        calls.append(1)
+        raise TimeoutError("held")
+
+    monkeypatch.setattr(Zoo, "add_entry", wait)
+    with pytest.raises(TimeoutError, match="held"):
+        import_zoo(tmp_path / "other", tmp_path / "zoo")
+    assert len(calls) == 1
+
+
+def test_what_is_wrong_with_the_target_is_said_once(zoo: Zoo, tmp_path: Path) -> None:
+    Zoo.create(tmp_path / "newer")
+    connection = sqlite3.connect(tmp_path / "newer" / FILE)
+    connection.execute("PRAGMA user_version = 99")
+    connection.close()
+
+    with pytest.raises(ValueError, match="written by a newer nnunet-iac") as raised:
+        import_zoo(tmp_path / "newer", tmp_path / "zoo")
+    assert "could not be copied" not in str(raised.value)
+
+
+@pytest.mark.parametrize("ending", ["zip", "tar.gz"])
+def test_two_archives_of_one_zoo_are_the_same_bytes_whenever_and_whoever_wrote_them(
+    zoo: Zoo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    export_zoo(zoo, tmp_path / f"a.{ending}")
+    monkeypatch.setattr(time, "time", lambda: 2e9)
+    export_zoo(zoo, tmp_path / f"b.{ending}")
+    ids = [entry.id for entry in reversed(zoo.entries())]
+    export_zoo(zoo, tmp_path / f"c.{ending}", ids)
+
+    first, *others = ((tmp_path / f"{name}.{ending}").read_bytes() for name in "abc")
+    assert [other == first for other in others] == [True, True]
+
+
+def test_headers_hold_no_name_and_no_time(zoo: Zoo, tmp_path: Path) -> None:
+    export_zoo(zoo, tmp_path / "a.tar.gz")
+    export_zoo(zoo, tmp_path / "a.zip")
+
+    header = (tmp_path / "a.tar.gz").read_bytes()[:10]
+    assert header[3] == 0 and header[4:8] == bytes(4), "no flags, so no name; no time"
+    with tarfile.open(tmp_path / "a.tar.gz") as archive:
+        known = {(m.uid, m.gid, m.uname, m.gname, m.mtime, m.mode) for m in archive}
+        assert known == {(0, 0, "", "", 0, 0o644)} and all(not m.pax_headers for m in archive)
+    with zipfile.ZipFile(tmp_path / "a.zip") as packed:
+        assert {m.date_time for m in packed.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+        assert not any(m.extra or m.comment for m in packed.infolist()) and packed.comment == b""
 
 
 def rewritten(archive: Path, member: Callable[[tarfile.TarFile], None]) -> Path:
@@ -307,7 +428,9 @@ def test_what_is_wrong_with_the_index_of_an_archive_names_the_archive(
     connection.execute(statement)
     connection.commit()
     connection.close()
-    archives.pack(tmp_path / "zoo", tmp_path / name)
+    files = [path for path in (tmp_path / "zoo").rglob("*") if path.suffix in (".sqlite", ".safetensors")]
+    members = [(path.relative_to(tmp_path / "zoo").as_posix(), path.read_bytes()) for path in sorted(files)]
+    archives.pack(members, tmp_path / name)
 
     with pytest.raises(ValueError, match=re.escape(str(tmp_path / name))) as caught:
         import_zoo(tmp_path / "other", tmp_path / name)

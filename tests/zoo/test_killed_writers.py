@@ -15,6 +15,7 @@ from tiny_zoo import about, filled, tensors
 
 from nnunet_iac import atomic
 from nnunet_iac.zoo import entries, schema, store, weights_files
+from nnunet_iac.zoo.exchange import export_zoo, import_zoo
 from nnunet_iac.zoo.listing import verification_text
 from nnunet_iac.zoo.store import Zoo
 from nnunet_iac.zoo.verification import verify
@@ -150,6 +151,24 @@ def test_a_writer_killed_while_making_a_zoo_leaves_a_folder_that_can_be_made_one
         Zoo(tmp_path).entries()
     zoo = Zoo.create(tmp_path)
     assert zoo.entries() == [] and verify(zoo, repair=True).is_fine and verify(zoo).findings == ()
+
+
+@pytest.mark.parametrize("name", ["zoo.zip", "zoo.tar.gz"])
+def test_what_a_killed_export_leaves_beside_its_target_is_removed_by_the_next_one(tmp_path: Path, name: str) -> None:
+    zoo = filled(tmp_path / "zoo")
+
+    for module, function, after in (
+        (Zoo, "read_weights_file", True),
+        (atomic, "_flush_to_disk", False),
+        (atomic, "_flush_to_disk", True),
+    ):
+        killed(lambda: export_zoo(zoo, tmp_path / name), module, function, after)
+    left = {path.name for path in tmp_path.iterdir()} - {"zoo"}
+    assert len(left) == 1 and name not in left, "no half archive under its name, and no more than one of the killed"
+
+    export_zoo(zoo, tmp_path / name)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["zoo", name])
+    assert len(import_zoo(tmp_path / "other", tmp_path / name)) == 2
 
 
 def test_a_killed_writer_does_not_lock_others_out(tmp_path: Path) -> None:

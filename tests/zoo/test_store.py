@@ -11,6 +11,7 @@ import pytest
 import torch
 from tiny_zoo import about, contents, filled, flip, tensors
 
+from nnunet_iac.json_files import DEEPEST
 from nnunet_iac.zoo import entries, schema, weights_files
 from nnunet_iac.zoo.entries import Query
 from nnunet_iac.zoo.entry import Score
@@ -71,6 +72,41 @@ def test_what_is_no_dense_tensor_is_refused_and_nothing_is_written(zoo: Zoo, tmp
 
     with pytest.raises(ValueError, match="weights: expected"):
         zoo.add(about(name="bad"), bad)
+    assert contents(tmp_path) == before
+
+
+def nested(depth: int) -> dict[str, Any]:
+    """An object with so many lists and objects inside each other."""
+    value: Any = [1]
+    for _ in range(depth - 2):
+        value = [value]
+    return {"a": value}
+
+
+def test_the_deepest_entry_that_can_be_read_back_is_stored_and_a_deeper_one_is_refused(
+    zoo: Zoo, tmp_path: Path
+) -> None:
+    deepest = zoo.add(about(facts=nested(DEEPEST - 1)), tensors(3)).entry
+    assert zoo.entry(deepest.id) == deepest
+    before = contents(tmp_path)
+
+    for name in ("plans", "dataset_json", "provenance", "facts"):
+        for depth in (DEEPEST, 5000):
+            with pytest.raises(ValueError, match=f"entry: {name}: expected what JSON can hold, got .*nests"):
+                zoo.add(about(**{name: nested(depth)}), tensors(4))
+    assert contents(tmp_path) == before
+
+
+def test_an_entry_that_would_not_be_read_back_is_not_written(
+    zoo: Zoo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: object) -> None:
+        raise ValueError("no")
+
+    before = contents(tmp_path)
+    monkeypatch.setattr(entries, "parse_json", refuse)
+    with pytest.raises(ValueError, match=r"entry [0-9a-f]{16}: expected one that can be read back, .*\(no\)"):
+        zoo.add(about(), tensors(4))
     assert contents(tmp_path) == before
 
 

@@ -94,6 +94,7 @@ class TestWhyNothingCanBeWritten:
     def test_the_export_cannot_be_written(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
         zoo = filled(tmp_path / "zoo")
         monkeypatch.setattr("nnunet_iac.zoo.weights_files.write_bytes", refuse(errno.ENOSPC))
+        monkeypatch.setattr("nnunet_iac.zoo.archives.replacing", refuse(errno.ENOSPC))
 
         with pytest.raises(OSError, match=r"expected to write to .*, got No space left on device .*; make room there"):
             export_zoo(zoo, tmp_path / name)

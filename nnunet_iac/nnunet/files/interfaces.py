@@ -30,7 +30,7 @@ def interface_of(dataset: Mapping[str, Any], inputs: int, outputs: int) -> Inter
     try:
         channels = _channels(dataset.get("channel_names", dataset.get("modality", {})))
         labels, regions = _labels(dataset.get("labels", {}))
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise ValueError(
             f"dataset.json: expected nnU-Net's channel_names and labels, got {error!r}; restore the file"
         ) from error

@@ -59,7 +59,12 @@ def read_plans(path: Path) -> Plans:
 
 def write_plans(path: Path, plans: Mapping[str, Any]) -> None:
     """Write a plans file whole or not at all."""
-    write_text(path, json.dumps(plans, indent=4) + "\n")
+    write_text(path, plans_text(plans))
+
+
+def plans_text(plans: Mapping[str, Any]) -> str:
+    """Return the text of a plans file."""
+    return json.dumps(plans, indent=4) + "\n"
 
 
 def configuration_of(plans: Plans, configuration: str) -> dict[str, Any]:

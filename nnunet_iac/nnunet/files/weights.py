@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -24,7 +25,14 @@ from nnunet_iac.cells.transfer_report import TransferReport
 from nnunet_iac.cells.weight_transfer import Interface, transfer_weights
 from nnunet_iac.nnunet.files.interfaces import interface_of
 from nnunet_iac.nnunet.files.label_set import read_object
-from nnunet_iac.nnunet.files.plans import Plans, configuration_of, plans_path, preprocessed_folder, read_plans
+from nnunet_iac.nnunet.files.plans import (
+    Plans,
+    configuration_of,
+    plans_path,
+    plans_text,
+    preprocessed_folder,
+    read_plans,
+)
 from nnunet_iac.nnunet.files.weight_source import WeightSource
 
 PROVENANCE = "nnunet_iac_transfer"
@@ -124,8 +132,17 @@ def transfer(source: WeightSource, target: WeightTarget, seed: int = 0) -> tuple
     return network, report
 
 
-def write_weights(path: Path, network: nn.Module, target: WeightTarget, provenance: Mapping[str, Any]) -> None:
+def write_weights(
+    path: Path,
+    network: nn.Module,
+    target: WeightTarget,
+    provenance: Mapping[str, Any],
+    *,
+    plans_file: Path | None = None,
+) -> None:
     """Write a network as a checkpoint of nnU-Net in which nothing was trained yet, whole or not at all.
+
+    Both files are written whole before one of them gets its name.
 
     Args:
         path: the file; its folder must exist.
@@ -133,9 +150,15 @@ def write_weights(path: Path, network: nn.Module, target: WeightTarget, provenan
         target: what the network is for.
         provenance: where the weights come from; plain values only, so that the file can be read with
             ``weights_only``.
+        plans_file: where to write the target's plans too; its folder must exist.
+
+    Raises:
+        OSError: from the file system; earlier files are untouched then.
     """
-    with replacing(path) as temporary:
-        torch.save(_checkpoint(network, target, provenance), temporary)
+    with replacing(path) as checkpoint, ExitStack() as second:
+        if plans_file is not None:
+            second.enter_context(replacing(plans_file)).write_text(plans_text(target.plans), encoding="utf-8")
+        torch.save(_checkpoint(network, target, provenance), checkpoint)
 
 
 def transfer_to_file(source: WeightSource, target: WeightTarget, path: Path, seed: int = 0) -> TransferReport:

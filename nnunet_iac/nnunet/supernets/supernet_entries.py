@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from importlib.metadata import version
@@ -34,10 +33,10 @@ from nnunet_iac.zoo.candidates_entries import (
 )
 from nnunet_iac.zoo.configuration import SubnetConfiguration
 from nnunet_iac.zoo.entry import Description, Entry, Score
-from nnunet_iac.zoo.schema import FILE
+from nnunet_iac.zoo.licences import with_licence
 from nnunet_iac.zoo.store import Added, Zoo
 from nnunet_iac.zoo.subnetwork import Subnetwork, extract
-from nnunet_iac.zoo.weights_files import FOLDER
+from nnunet_iac.zoo.writable import check_writable
 
 TRAINER = "nnunet-iac zoo build"
 
@@ -50,10 +49,7 @@ def writable_zoo(folder: str) -> Zoo:
         OSError: if it cannot be written to.
     """
     zoo = Zoo.create(folder)
-    with zoo.locked() as (path, _):
-        closed = [p.name for p in (path, path / FOLDER, path / FILE) if p.exists() and not os.access(p, os.W_OK)]
-    if closed:
-        raise PermissionError(f"--zoo: expected a zoo that can be written to, {folder} has {closed} that cannot be")
+    check_writable(zoo)
     return zoo
 
 
@@ -66,6 +62,8 @@ def write_entries(
     licence: str | None = None,
 ) -> list[Added]:
     """Add supernet, candidates and the data set's features, each whole; what is there already is kept.
+
+    Of that, only a licence is added where there is none.
 
     To go on with a build that was killed, call it again with the same arguments.
 
@@ -93,7 +91,7 @@ def write_entries(
     # Candidates come last: whoever finds them finds all that they need.
     described = zoo.add(describe(build, FEATURES, licence, facts=_features_facts(build)), features)
     candidates = zoo.add(describe(build, SUBNETWORKS, licence, facts=facts), tensors)
-    return [supernet, candidates, described]
+    return [with_licence(zoo, one, licence) for one in (supernet, candidates, described)]
 
 
 def describe(build: SupernetBuild, kind: str, licence: str | None = None, **more: Any) -> Description:

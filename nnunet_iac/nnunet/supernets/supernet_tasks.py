@@ -20,7 +20,8 @@ from nnunet_iac.zoo.cluster_worker import Command
 from nnunet_iac.zoo.entries import Query
 from nnunet_iac.zoo.entry import Description, Entry
 from nnunet_iac.zoo.exchange import copy_entries
-from nnunet_iac.zoo.store import Zoo
+from nnunet_iac.zoo.licences import with_licence
+from nnunet_iac.zoo.store import Added, Zoo
 from nnunet_iac.zoo.weights_files import weights_name
 
 ZOO = "zoo"
@@ -93,8 +94,23 @@ class BuildTask:
                 f"expected the entries of {self.name} in {self.folder / ZOO}, found others or none; its data or plans "
                 "changed meanwhile (give the same command again), or workers do not see the same folders and cases"
             )
-        copy_entries(own, zoo, [entry.id for entry in found])
+        for one in copy_entries(own, zoo, [entry.id for entry in found]):
+            with_licence(zoo, one, self.licence)
         shutil.rmtree(self.folder / ZOO, ignore_errors=True)
+
+    def add_licence(self, zoo: Zoo) -> None:
+        """Give the licence to entries of this build that are in a zoo without one.
+
+        Raises:
+            ValueError: if the zoo is damaged.
+        """
+        for entry in self.entries_in(zoo):
+            with_licence(zoo, Added(entry, "kept"), self.licence)
+
+    @property
+    def licence(self) -> str | None:
+        """Of its entries' weights."""
+        return self.expected[SUPERNET].licence
 
     def _fitting(self, zoo: Zoo, kind: str) -> Iterator[Entry]:
         about = self.expected[kind]

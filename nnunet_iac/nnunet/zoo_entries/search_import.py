@@ -27,12 +27,12 @@ from nnunet_iac.nnunet.files.weights import WeightTarget, weight_target
 from nnunet_iac.nnunet.retrieval.lineage import ancestors_of_fold
 from nnunet_iac.nnunet.training.cell_search import RESULT, mixed_cells
 from nnunet_iac.nnunet.training.searched_host import CELLS, joint_host, searched_host
-from nnunet_iac.nnunet.zoo_entries.zoo_network import empty_network
+from nnunet_iac.nnunet.zoo_entries.zoo_network import SEARCH, empty_network
 from nnunet_iac.search.search import STATE
 from nnunet_iac.search.state import read_content
 from nnunet_iac.zoo.entry import Description
 
-KIND = "search supernet"
+KIND = SEARCH
 """Kind of such entries."""
 
 PLAN = (

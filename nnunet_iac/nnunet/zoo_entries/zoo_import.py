@@ -15,10 +15,10 @@ import torch
 
 from nnunet_iac.cells.weight_transfer import unique_tensors
 from nnunet_iac.nnunet.files.hosts import FINAL, read_checkpoint
-from nnunet_iac.nnunet.files.label_set import read_object
-from nnunet_iac.nnunet.files.model_folder import PLANS, stored_genotype
+from nnunet_iac.nnunet.files.model_folder import PLANS
 from nnunet_iac.nnunet.files.plans import configuration_of
 from nnunet_iac.nnunet.files.weight_source import WeightSource, read_weight_source
+from nnunet_iac.nnunet.zoo_entries.fold_facts import fold_facts, object_or_nothing
 from nnunet_iac.nnunet.zoo_entries.zoo_network import empty_network
 from nnunet_iac.nnunet.zoo_entries.zoo_scores import read_scores
 from nnunet_iac.zoo.entry import Description
@@ -26,8 +26,13 @@ from nnunet_iac.zoo.entry import Description
 CHECKPOINTS = (FINAL, "checkpoint_best.pth")
 """Which checkpoint of a fold is taken: the first that is there."""
 
-SEARCH_FACTS = ("status", "epochs", "seconds", "seed", "decided_edges", "edges")
-"""What an entry keeps of ``search_result.json``."""
+_ARGUMENTS: dict[str, tuple[tuple[type, ...], str]] = {
+    "plans": ((dict,), "an object"),
+    "configuration": ((str,), "text"),
+    "fold": ((int, str), "a number or text"),
+    "dataset_json": ((dict,), "an object"),
+}
+"""Types of what nnU-Net's trainers are made with, where a checkpoint says it."""
 
 
 @dataclass(frozen=True)
@@ -79,12 +84,11 @@ def read_fold(fold: Path, *, name: str | None = None, licence: str | None = None
     """
     path = next((fold / file for file in CHECKPOINTS if (fold / file).is_file()), fold / FINAL)
     checkpoint = read_checkpoint(path, trust=trust)
-    known = checkpoint.get("init_args")
-    known = known if isinstance(known, dict) else {}
+    known = _arguments(checkpoint, path)
     beside = fold.parent / PLANS
     plans = None if isinstance(known.get("plans"), dict) else beside
     source = read_weight_source(path, plans, known.get("configuration") or _configuration(fold), trust=trust)
-    dataset = known.get("dataset_json") or _object(fold.parent / "dataset.json")
+    dataset = known.get("dataset_json") or object_or_nothing(fold.parent / "dataset.json")
     trainer = str(checkpoint.get("trainer_name") or fold.parent.name.split("__")[0])
     number = str(known.get("fold", fold.name.removeprefix("fold_")))
     about = Description(
@@ -101,7 +105,7 @@ def read_fold(fold: Path, *, name: str | None = None, licence: str | None = None
         scores=read_scores(fold, dataset, number, path.name),
         provenance=_provenance(source, checkpoint, fold, number, dataset),
         licence=licence,
-        facts=_facts(fold, source.configuration),
+        facts=fold_facts(fold, source.configuration),
         **_sizes(source),
     )
     return FoldWeights(about, network_tensors(source))
@@ -124,6 +128,20 @@ def network_tensors(source: WeightSource) -> dict[str, torch.Tensor]:
             "a search, or by another version of nnunet-iac. Give the checkpoint of a finished training"
         )
     return {name: source.weights[name] for name in expected}
+
+
+def _arguments(checkpoint: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """Return what the trainer was made with, as far as a checkpoint says it."""
+    found = checkpoint.get("init_args")
+    known = found if isinstance(found, dict) else {}
+    for name, (kinds, words) in _ARGUMENTS.items():
+        value = known.get(name)
+        if value is not None and not isinstance(value, kinds):
+            raise ValueError(
+                f"checkpoint: expected init_args.{name} to be {words} in {path}, got a {type(value).__name__}; it "
+                "was changed or is damaged: restore it"
+            )
+    return known
 
 
 def _outputs(source: WeightSource) -> int:
@@ -159,7 +177,7 @@ def _provenance(
     source: WeightSource, checkpoint: Mapping[str, Any], fold: Path, number: str, dataset: Mapping[str, Any]
 ) -> dict[str, Any]:
     # Names of files only: paths are of the machine that trained and tell others nothing.
-    debug = _object(fold / "debug.json")
+    debug = object_or_nothing(fold / "debug.json")
     return {
         "source": source.origin,
         "fold": number,
@@ -168,30 +186,6 @@ def _provenance(
         "trained_with": {"torch": debug.get("torch_version")},
         "imported_with": {name: version(name) for name in ("nnunet-iac", "nnunetv2", "torch")},
     }
-
-
-def _facts(fold: Path, configuration: str) -> dict[str, Any]:
-    facts: dict[str, Any] = {}
-    fingerprint = _object(fold.parent / "dataset_fingerprint.json")
-    if fingerprint:
-        shapes = fingerprint.get("shapes_after_crop", [])
-        facts["fingerprint"] = {
-            "cases": len(shapes),
-            "shapes_after_crop": shapes,
-            "spacings": fingerprint.get("spacings", []),
-            "intensities": fingerprint.get("foreground_intensity_properties_per_channel", {}),
-        }
-    searched = _object(fold / "search_result.json")
-    if searched:
-        facts["search"] = {name: searched.get(name) for name in SEARCH_FACTS}
-    genotype = stored_genotype(fold.parent, configuration)
-    if genotype is not None:
-        facts["genotype"] = genotype.to_dict()
-    return facts
-
-
-def _object(path: Path) -> dict[str, Any]:
-    return read_object(path) if path.is_file() else {}
 
 
 def _count(value: Any) -> int | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pydoc
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,11 @@ from nnunet_iac.cells.weight_transfer import unique_tensors
 from nnunet_iac.nnunet.files.plans import configuration_of
 from nnunet_iac.nnunet.files.weight_source import empty_host
 from nnunet_iac.nnunet.files.weights import WeightTarget, write_weights
+from nnunet_iac.nnunet.training.searched_host import CELLS
 from nnunet_iac.zoo.entry import Entry
+
+SEARCH = "search supernet"
+"""Kind of entries that hold cells besides the network of their plans, see ``search_import``."""
 
 OURS = "nnunet_iac."
 """Where the networks with cells, which plans may name besides stock hosts, come from."""
@@ -50,6 +54,8 @@ def empty_network(architecture: Mapping[str, Any], inputs: int, outputs: int) ->
 def entry_network(entry: Entry, tensors: Mapping[str, torch.Tensor]) -> nn.Module:
     """Return the network of an entry with its weights, in the types that these have.
 
+    Of a search it is the host; see :func:`left_out`.
+
     Raises:
         ValueError: if the weights are not those of the entry's plans.
     """
@@ -71,7 +77,21 @@ def entry_network(entry: Entry, tensors: Mapping[str, torch.Tensor]) -> nn.Modul
             f"entry {entry.id}: expected weights of the network that its plans describe, got others ({error}); "
             "it was made by hand or is damaged"
         ) from error
+    if (unknown := left_out(network, tensors)) and (entry.kind != SEARCH or not _are_cells(unknown)):
+        raise ValueError(
+            f"entry {entry.id}: expected weights of the network that its plans describe, got {len(unknown)} tensor(s) "
+            f"more, such as {unknown[0]!r}, in a {entry.kind}; it was made by hand, or by another version of nnunet-iac"
+        )
     return network
+
+
+def left_out(network: nn.Module, tensors: Mapping[str, torch.Tensor]) -> list[str]:
+    """Return the names of an entry's tensors that its network has no place for: in a search, those of its cells."""
+    return sorted(set(tensors) - set(network.state_dict()))
+
+
+def _are_cells(names: Sequence[str]) -> bool:
+    return all(name.startswith(CELLS) for name in names)
 
 
 def write_network(entry: Entry, network: nn.Module, path: Path) -> None:

@@ -158,8 +158,8 @@ def test_searches_are_added_on_the_command_line_with_features_of_their_data_set(
     zoo, model = str(tmp_path / "zoo"), str(continued.results / MODEL)
 
     assert main(["zoo", "add", model, "--searches", "--zoo", zoo, "--licence", "CC0-1.0"]) == 0
-    kinds = {entry.kind for entry in Zoo(zoo).entries()}
-    assert kinds == {KIND, "dataset features"} and "WARNING" not in capsys.readouterr().err
+    found = {(entry.kind, entry.licence) for entry in Zoo(zoo).entries()}
+    assert found == {(KIND, "CC0-1.0"), ("dataset features", "CC0-1.0")} and "WARNING" not in capsys.readouterr().err
 
     shutil.rmtree(continued.preprocessed / "nnUNetPlans_2d")
     assert main(["zoo", "add", model, "--searches", "--zoo", str(tmp_path / "other")]) == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,13 @@ from nnunet_iac.nnunet.files.plans import with_genotype, with_network
 from nnunet_iac.nnunet.files.weight_source import read_weight_source
 from nnunet_iac.nnunet.files.weights import build_network, read_weight_target, weight_target, write_weights
 from nnunet_iac.nnunet.zoo_entries.zoo_import import folds_of, read_fold
-from nnunet_iac.nnunet.zoo_entries.zoo_network import check_starts, empty_network, entry_network, write_network
+from nnunet_iac.nnunet.zoo_entries.zoo_network import (
+    check_starts,
+    empty_network,
+    entry_network,
+    left_out,
+    write_network,
+)
 from nnunet_iac.zoo.entry import Entry, Score
 from nnunet_iac.zoo.store import Zoo
 
@@ -221,6 +228,48 @@ class TestFolders:
             read_fold(fold)
 
 
+class TestDamagedFiles:
+    """Each is named, whatever type it has where another one stands in nnU-Net's files."""
+
+    @pytest.mark.parametrize("value", [[], [1], 5, "labels", True], ids=repr)
+    def test_dataset_json_of_a_checkpoint(self, fold: Path, value: Any) -> None:
+        path = fold / "checkpoint_final.pth"
+        change(path, init_args={**torch.load(path, weights_only=False)["init_args"], "dataset_json": value})
+        with pytest.raises(ValueError, match=r"expected init_args\.dataset_json to be an object in .*final\.pth, got"):
+            read_fold(fold)
+
+    @pytest.mark.parametrize("name", ["configuration", "plans", "fold"])
+    def test_other_arguments_of_a_checkpoint(self, fold: Path, name: str) -> None:
+        path = fold / "checkpoint_final.pth"
+        change(path, init_args={**torch.load(path, weights_only=False)["init_args"], name: [{}]})
+        with pytest.raises(ValueError, match=rf"expected init_args\.{name} to be .* in .*final\.pth, got a list"):
+            read_fold(fold)
+
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [
+            ("shapes_after_crop", 5),
+            ("shapes_after_crop", {}),
+            ("spacings", "1"),
+            ("foreground_intensity_properties_per_channel", [1]),
+        ],
+    )
+    def test_a_fingerprint(self, fold: Path, name: str, value: Any) -> None:
+        path = fold.parent / "dataset_fingerprint.json"
+        path.write_text(json.dumps({name: value}))
+        with pytest.raises(ValueError, match=rf"fingerprint\.json: expected {name} to be (a list|an object), got"):
+            read_fold(fold)
+
+    def test_what_a_fingerprint_lacks_is_empty(self, fold: Path) -> None:
+        (fold.parent / "dataset_fingerprint.json").write_text('{"spacings": [[1, 1, 1]]}')
+        assert read_fold(fold).about.facts["fingerprint"]["cases"] == 0
+
+    def test_what_nests_deeper_than_the_zoo_reads(self, fold: Path) -> None:
+        (fold / "search_result.json").write_text('{"status": ' + "[" * 63 + "]" * 63 + "}")
+        with pytest.raises(ValueError, match=r"entry: facts: expected what JSON can hold, got .*it nests more than 64"):
+            read_fold(fold)
+
+
 class TestStrangers:
     def test_a_checkpoint_from_the_middle_of_a_search_is_refused(self, fold: Path) -> None:
         path = fold / "checkpoint_final.pth"
@@ -250,6 +299,24 @@ class TestStrangers:
             entry_network(entry, weights)
         with pytest.raises(ValueError, match="without its head"):
             entry_network(entry, {"a": torch.ones(1)})
+
+    @pytest.mark.parametrize(
+        ("kind", "name"), [("network", "cells.alpha"), ("network", "more"), ("search supernet", "more")]
+    )
+    def test_tensors_that_nobody_expects_are_refused(self, fold: Path, tmp_path: Path, kind: str, name: str) -> None:
+        found = read_fold(fold)
+        tensors = {**found.tensors, name: torch.ones(1), "more.of.it": torch.ones(1)}
+        entry = Zoo.create(tmp_path / "zoo").add(replace(found.about, kind=kind), tensors).entry
+        with pytest.raises(ValueError, match=rf"got 2 tensor\(s\) more, such as '{name}', in a {kind}"):
+            entry_network(entry, tensors)
+
+    def test_of_a_search_only_its_cells_are_left_out(self, fold: Path, tmp_path: Path) -> None:
+        found = read_fold(fold)
+        tensors = {**found.tensors, "cells.beta": torch.ones(1), "cells.alpha": torch.ones(1)}
+        entry = Zoo.create(tmp_path / "zoo").add(replace(found.about, kind="search supernet"), tensors).entry
+        network = entry_network(entry, tensors)
+        assert left_out(network, tensors) == ["cells.alpha", "cells.beta"]
+        assert left_out(network, dict(found.tensors)) == []
 
     def test_a_target_that_it_does_not_fit_is_named(self, fold: Path, tmp_path: Path) -> None:
         zoo, entry = stored(fold, tmp_path)
