@@ -96,6 +96,11 @@ def stored_space(zoo: Zoo, wish: SpaceWish, sources: Sequence[Task], target: Dat
         raise ValueError(
             f"{where}: expected a space whose fit did not see the target, but {target.name} took part in it; {REMEDY}"
         )
+    if target.name in space.ancestors:
+        raise ValueError(
+            f"{where}: expected a space whose fit did not see the target, but weights of candidates in it were trained "
+            f"on {target.name} before; {REMEDY}"
+        )
     check_encoder(where, target, space.encoder, len(space.networks.images.mean))
     if strange := sorted(task.name for task in sources if task.digest not in space.digests):
         raise ValueError(

@@ -160,6 +160,7 @@ def _frozen(
         embeddings=torch.stack(embeddings),
         losses=losses,
         digests=tuple(task.digest for task in tasks),
+        ancestors=tuple(sorted({seen for task in tasks for seen in task.lineage} - {task.dataset for task in tasks})),
     )
 
 

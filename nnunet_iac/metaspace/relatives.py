@@ -61,8 +61,13 @@ def alike_text(near: Nearness, names: Sequence[str]) -> str:
 
 
 def _halves(sample: DatasetSample) -> list[DatasetSample]:
-    """Return every other row and the rest; nothing where a half would have fewer than two."""
+    """Return every other row of each label and the rest; nothing where a half would have fewer than two.
+
+    Rows come image after image and label after label, so every other one of all may be of one label alone.
+    """
     labels = np.asarray(sample.labels)
     if len(labels) < 4:
         return []
-    return [replace(sample, features=sample.features[n::2], labels=labels[n::2]) for n in (0, 1)]
+    by_label = np.argsort(labels, kind="stable")
+    halves = (by_label[n::2] for n in (0, 1))
+    return [replace(sample, features=sample.features[rows], labels=labels[rows]) for rows in halves]

@@ -30,6 +30,7 @@ class MetaSpace:
         embeddings: ``(D, E)``, of these data sets.
         losses: each loss, unweighted, in the last step.
         digests: of each task, see :attr:`~nnunet_iac.metaspace.task.Task.digest`; empty if they are not known.
+        ancestors: other data sets that the weights of candidates in the fit have seen.
     """
 
     networks: MetaNetworks
@@ -40,6 +41,7 @@ class MetaSpace:
     embeddings: torch.Tensor
     losses: Mapping[str, float]
     digests: tuple[str, ...] = ()
+    ancestors: tuple[str, ...] = ()
 
     @torch.no_grad()
     def embed_dataset(self, sample: DatasetSample) -> Float32:

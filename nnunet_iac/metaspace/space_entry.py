@@ -53,6 +53,7 @@ def to_entry(space: MetaSpace, *, report: Mapping[str, Any] | None = None) -> tu
             "tasks": list(space.tasks),
             "datasets": list(space.datasets),
             "digests": list(space.digests),
+            "ancestors": list(space.ancestors),
             "losses": dict(space.losses),
             "report": dict(report) if report is not None else None,
         },
@@ -92,6 +93,7 @@ def from_entry(entry: Description, tensors: Mapping[str, Tensor]) -> MetaSpace:
         embeddings=embeddings,
         losses=dict(facts["losses"]),
         digests=tuple(facts.get("digests", ())),
+        ancestors=tuple(facts.get("ancestors", ())),
     )
 
 

@@ -73,7 +73,7 @@ def read_tasks(
 
 
 def left_without(tasks: Sequence[Task], datasets: Collection[str]) -> list[Task]:
-    """Return the tasks of all data sets but some.
+    """Return the tasks of all data sets but some, without those whose weights have seen one of these.
 
     Raises:
         ValueError: if there is nothing of one of them, which is a slip of the pen.
@@ -81,7 +81,7 @@ def left_without(tasks: Sequence[Task], datasets: Collection[str]) -> list[Task]
     known = sorted({task.dataset for task in tasks})
     if strange := sorted(set(datasets) - set(known)):
         raise ValueError(f"--without: expected full names of data sets of the zoo, {known}, got {strange}")
-    return [task for task in tasks if task.dataset not in datasets]
+    return [task for task in tasks if not set(datasets) & set(task.lineage)]
 
 
 def read_sample(zoo: Zoo, entry: Entry) -> DatasetSample:

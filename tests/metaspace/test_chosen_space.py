@@ -14,6 +14,7 @@ from nnunet_iac.metaspace.fitting import fit
 from nnunet_iac.metaspace.settings import FitSettings
 from nnunet_iac.metaspace.space_entry import to_entry
 from nnunet_iac.metaspace.task import Task
+from nnunet_iac.metaspace.zoo_tasks import left_without
 from nnunet_iac.zoo.store import Zoo
 
 QUICK = FitSettings(steps=2, size=8, rank=0.5)
@@ -46,6 +47,16 @@ def test_a_space_that_saw_the_target_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(ValueError, match=r"Dataset001_Planted took part in it; fit one with .* --without"):
         stored_space(zoo, wish, SOURCES, TARGET.sample)
+
+
+def test_a_space_that_learned_from_weights_that_saw_the_target_is_refused(tmp_path: Path) -> None:
+    first, second, third = SOURCES
+    child = replace(third, candidates=replace(third.candidates, ancestors=(TARGET.dataset,)))
+    assert left_without([TARGET, first, second, child], [TARGET.dataset]) == [first, second]
+    zoo, wish = stored(tmp_path, [first, second, child])
+
+    with pytest.raises(ValueError, match=r"weights of candidates in it were trained on Dataset001_Planted before; fit"):
+        stored_space(zoo, wish, [first, second], TARGET.sample)
 
 
 def test_sources_that_had_no_part_or_changed_since_are_refused(tmp_path: Path) -> None:

@@ -49,6 +49,21 @@ def test_the_same_data_under_another_name_is_said_and_a_relative_is_not() -> Non
     assert near.alike == () and alike_text(near, names) == ""
 
 
+def test_labels_that_alternate_from_row_to_row_do_not_make_relatives_of_strangers() -> None:
+    generator = np.random.default_rng(0)
+    labels = np.tile([1, 2], 64)
+    of_label = 3 * generator.standard_normal((2, 16))
+
+    def sample(number: int) -> DatasetSample:
+        noise = 0.3 * generator.standard_normal((128, 16))
+        features = of_label[labels - 1] + 2 * np.eye(16)[number] + noise
+        return DatasetSample(f"Dataset{number:03d}_S", features, {"name": "planted"}, labels)
+
+    sources = [replace(TASKS[number], sample=sample(number)) for number in range(4)]
+
+    assert find_nearness(sources, sample(9))[0].alike == ()
+
+
 def drawn_again(of: int) -> NDArray[np.float64]:
     """Other images of a planted data set: it adds noise of 0.5 to what they share."""
     features = TASKS[of].sample.features
