@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import partial
 
 import torch
 
@@ -64,15 +65,16 @@ def start_architecture(cells: MixedCells, source: Mapping[str, torch.Tensor], te
     if not bool(torch.isfinite(alpha).all() and torch.isfinite(beta).all()):
         raise ValueError("source: expected finite logits, got NaN or Inf; take another source")
     ahead = cells.shape.first_level - _first_level(source)
+    levels = cells.shape.levels_with_cells(len(cells.levels))
+    matched = partial(match_levels, groups=len(own.alpha), shared=cells.shared, ahead=ahead, levels=levels)
     for logits, found in ((own.alpha, revived(alpha, mask)), (own.beta, beta)):
-        matched = match_levels(found, len(logits), shared=cells.shared, ahead=ahead)
-        logits.copy_(softened(matched.to(logits), logits, temperature))
+        logits.copy_(softened(matched(found).to(logits), logits, temperature))
     steps = source.get(VARIATION)
     if steps is None:
         steps = (alpha - alpha.mean(-1, keepdim=True)).square()
     elif steps.shape != alpha.shape:
         raise ValueError(f"source: expected squared steps of shape {tuple(alpha.shape)}, got {tuple(steps.shape)}")
-    return match_levels(steps.double().cpu(), len(own.alpha), shared=cells.shared, ahead=ahead) / temperature**2
+    return matched(steps.double().cpu()) / temperature**2
 
 
 def revived(alpha: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
@@ -86,7 +88,9 @@ def revived(alpha: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     return torch.where(mask, alpha, torch.minimum(alpha, lowest))
 
 
-def match_levels(logits: torch.Tensor, groups: int, *, shared: bool, ahead: int = 0) -> torch.Tensor:
+def match_levels(
+    logits: torch.Tensor, groups: int, *, shared: bool, ahead: int = 0, levels: int | None = None
+) -> torch.Tensor:
     """Return logits ``(G, ...)`` for another number of groups, ``(groups, ...)``.
 
     Args:
@@ -94,6 +98,7 @@ def match_levels(logits: torch.Tensor, groups: int, *, shared: bool, ahead: int 
         groups: of the target.
         shared: whether the target's one group is that of all levels.
         ahead: levels by which the target's first cell lies deeper than the source's; negative if it lies higher.
+        levels: on which a target with one group for all has cells; None for as deep as the source.
 
     Example:
         >>> levels = torch.tensor([[1.0], [3.0]])
@@ -101,8 +106,10 @@ def match_levels(logits: torch.Tensor, groups: int, *, shared: bool, ahead: int 
         ([1.0, 3.0, 3.0], [[2.0]])
     """
     if shared:
-        # Of levels that the target has cells on, or of all if the source has none of these.
-        return logits[min(max(ahead, 0), len(logits) - 1) :].mean(0, keepdim=True)
+        # Of levels that the target has cells on, or of the nearest if the source has none of these.
+        first = min(max(ahead, 0), len(logits) - 1)
+        last = len(logits) if levels is None else max(ahead + levels, first + 1)
+        return logits[first:last].mean(0, keepdim=True)
     return logits[[min(max(level + ahead, 0), len(logits) - 1) for level in range(groups)]]
 
 

@@ -110,6 +110,11 @@ class TestLogits:
         found = match_levels(torch.tensor([[30.0], [0.0], [0.0]]), 1, shared=True, ahead=ahead)
         assert found.tolist() == [[mean]]
 
+    def test_a_shared_target_leaves_out_levels_below_its_last(self):
+        source, target = cells(1, 16, 32, 64, shared=False), cells(0, 16, 32)
+        start_architecture(target, source.state_dict(), 1.0)
+        assert torch.equal(target.architecture.alpha[0], source.architecture.alpha[:2].mean(0))
+
     def test_one_level_of_its_own_takes_that_of_full_resolution(self):
         assert match_levels(torch.tensor([[1.0], [3.0]]), 1, shared=False).tolist() == [[1.0]]
 
