@@ -233,6 +233,43 @@ def test_batch_normalisation_is_recalibrated_on_the_target(
     assert set(looked[0].cases) < set(split), "those that judge candidates are left out"
 
 
+def test_the_target_is_looked_at_with_training_cases_of_the_fold_only(
+    dataset: Folders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[PreparedData] = []
+
+    def look(data: PreparedData, **_: Any) -> None:
+        looked.append(data)
+        raise Killed
+
+    monkeypatch.setattr("nnunet_iac.nnunet.retrieval.retrieval_target.region_features", look)
+    for fold in (0, 1):
+        with pytest.raises(Killed):
+            retrieve(dataset, "-f", str(fold))
+
+    splits = json.loads((dataset.preprocessed / "splits_final.json").read_text())
+    assert [set(data.cases) for data in looked] == [set(split["train"]) for split in splits[:2]]
+    assert not any(set(data.cases) & set(split["val"]) for data, split in zip(looked, splits, strict=False))
+
+
+def test_candidates_are_judged_on_patients_of_the_training_cases_that_none_of_them_trains_on(
+    dataset: Folders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[CandidateTraining] = []
+    monkeypatch.setattr(CandidateTraining, "dice", lambda self, _: float(asked.append(self) or 50))
+
+    assert retrieve(dataset, "--protocol", "T5") == 0
+
+    split = json.loads((dataset.preprocessed / "splits_final.json").read_text())[0]
+    assert len(asked) == 5
+    for one in asked:
+        training, judges = (
+            {case.split("_")[0] for case in cases} for cases in (one.training_cases, one.held_out_cases)
+        )
+        assert training and judges and not training & judges
+        assert sorted([*one.training_cases, *one.held_out_cases]) == sorted(split["train"])
+
+
 def test_killed_between_plans_and_record_the_same_command_ends_it_without_a_training(
     dataset: Folders, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

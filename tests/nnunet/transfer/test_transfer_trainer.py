@@ -12,9 +12,10 @@ from nnunet_folders import DATASET, Folders
 from tiny_dataset import Killed, configure, equal, final_weights, kill_at, log_of, make_trainer, train
 
 from nnunet_iac.nnunet.cases.dataset_features import dataset_features
-from nnunet_iac.nnunet.cases.image_samples import prepared_data
+from nnunet_iac.nnunet.cases.image_samples import PreparedData, prepared_data
 from nnunet_iac.nnunet.files.model_folder import CHOICE
 from nnunet_iac.nnunet.training.trainers import IACTrainer
+from nnunet_iac.nnunet.transfer import transfer_trainer
 from nnunet_iac.nnunet.transfer.transfer_trainer import CELLS_REPORT, HOST_REPORT, TransferTrainer, stored_choice
 from nnunet_iac.nnunet.zoo_entries.search_import import CELLS, read_search
 from nnunet_iac.search import search
@@ -139,6 +140,21 @@ def planted(zoo: Zoo, entry: Entry, features: tuple[Description, dict[str, torch
     moved = {**tensors, "features": tensors["features"] + by}
     zoo.add(Description(**{**{k: getattr(about, k) for k in known}, "dataset": name}), moved)
     return zoo.add(Description(**{**known, "dataset": name}), zoo.read_weights(entry)).entry.id
+
+
+def test_data_sets_are_compared_by_training_cases_of_the_fold_only(
+    tiny: Folders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[PreparedData] = []
+    monkeypatch.setattr(transfer_trainer, "region_features", lambda data, **_: looked.append(data))
+    for number in (0, 1):
+        trainer = make_trainer(TRAINER, fold=number)
+        trainer.initialize()
+        trainer._target().features()
+
+    splits = json.loads((tiny.preprocessed / "splits_final.json").read_text())
+    assert [set(data.cases) for data in looked] == [set(split["train"]) for split in splits[:2]]
+    assert not any(set(data.cases) & set(split["val"]) for data, split in zip(looked, splits, strict=False))
 
 
 def test_the_nearest_data_set_is_taken_and_later_folds_take_the_same(tiny: Folders, source: tuple[Zoo, Entry]) -> None:
