@@ -11,9 +11,11 @@ import torch
 from nnunet_folders import DATASET, Folders
 from tiny_dataset import Killed, configure, equal, final_weights, kill_at, log_of, make_trainer, train
 
+from nnunet_iac.cells.warm_start import VARIATION
 from nnunet_iac.nnunet.cases.dataset_features import dataset_features
 from nnunet_iac.nnunet.cases.image_samples import PreparedData, prepared_data
 from nnunet_iac.nnunet.files.model_folder import CHOICE
+from nnunet_iac.nnunet.training.cell_search import mixed_cells
 from nnunet_iac.nnunet.training.trainers import IACTrainer
 from nnunet_iac.nnunet.transfer import transfer_trainer
 from nnunet_iac.nnunet.transfer.transfer_trainer import CELLS_REPORT, HOST_REPORT, TransferTrainer, stored_choice
@@ -99,6 +101,25 @@ def test_it_starts_with_the_source_and_killed_without_its_zoo_ends_as_if_undistu
     assert search_lines(here) == search_lines(fold(tiny, "twin"))
     assert equal(final_weights(here), final_weights(fold(tiny, "twin")))
     assert json.loads((here / "search_result.json").read_text())["start"]["source"] == entry.id
+
+
+@pytest.mark.parametrize("temperature", [1, 2])
+def test_a_search_goes_on_from_the_squared_steps_of_its_source_at_the_rate_of_the_settings(
+    tiny: Folders, source: tuple[Zoo, Entry], temperature: int
+) -> None:
+    zoo, entry = source
+    steps = zoo.read_weights(entry)[CELLS + VARIATION]
+    prepare("warm", source, *WARM[1:], f"transfer.temperature={temperature}")
+    trainer = make_trainer(TRAINER, plans="warm")
+    trainer.initialize()
+    trainer._choice = trainer._settle_choice()
+    start = trainer._cell_start()
+
+    found = start.fill(mixed_cells(trainer.cell_network, trainer.settings, torch.device("cpu")))
+
+    assert bool((steps > 0).any())
+    assert torch.equal(found, steps / temperature**2)
+    assert (start.rate, start.rate_epochs) == (0.5, 1)
 
 
 def test_a_source_of_another_projection_gives_everything_else_and_the_log_says_so(
