@@ -15,10 +15,12 @@ import pytest
 import supernet_commands as commands
 import torch
 from nnunet_folders import DATASET, Folders
-from prepared_datasets import CASES, LABELS, REGIONS, tiny_plans
+from prepared_datasets import CASES, LABELS, REGIONS, tiny_plans, write_json
 
 from nnunet_iac.cli.main import main
+from nnunet_iac.metaspace.zoo_tasks import read_tasks
 from nnunet_iac.nnunet.files.hosts import read_checkpoint
+from nnunet_iac.nnunet.files.model_folder import RECORD
 from nnunet_iac.nnunet.files.run_state import alone_in
 from nnunet_iac.nnunet.files.splits import planned_folds
 from nnunet_iac.nnunet.files.weights import (
@@ -28,6 +30,7 @@ from nnunet_iac.nnunet.files.weights import (
     weight_target,
     write_weights,
 )
+from nnunet_iac.nnunet.retrieval.retrieved_trainer import retrieval_folder
 from nnunet_iac.nnunet.supernets import supernet_build
 from nnunet_iac.nnunet.supernets.supernet_build import BEFORE, CANDIDATES, FEATURES, STATE
 from nnunet_iac.nnunet.supernets.supernet_data import supernet_data
@@ -329,6 +332,20 @@ def test_it_starts_from_a_trained_host(prepared: Folders, capsys: Any) -> None:
     other = write_host(prepared.base / "host.pth", current_epoch=6, init_args={"fold": 0})
     assert commands.build(prepared, "--c", *words[:-1], str(other), "--shrinking-learning-rate", "1e-12") == 2
     assert "host is '" in capsys.readouterr().err
+
+
+def test_the_entry_names_the_data_sets_that_its_host_has_seen(prepared: Folders) -> None:
+    path = prepared.results / "nnUNetTrainerMedNNS__nnUNetPlans__2d" / "fold_0" / "checkpoint_final.pth"
+    path.parent.mkdir(parents=True)
+    write_host(path, trainer_name="nnUNetTrainerMedNNS", current_epoch=5, init_args={"fold": 0})
+    record = retrieval_folder(prepared.results.parent, DATASET, "nnUNetPlans", "2d") / RECORD
+    write_json(record, {"lineage": ["Dataset002_B", "Dataset001_A"]})
+
+    assert commands.build(prepared, "--full-epochs", "0", "--depth-epochs", "0", "--host", str(path)) == 0
+
+    zoo = Zoo(prepared.base / "zoo")
+    assert by_kind(zoo)["supernet"].facts["ancestors"] == ["Dataset001_A", "Dataset002_B"]
+    assert [task.lineage for task in read_tasks(zoo)] == [(DATASET, "Dataset001_A", "Dataset002_B")]
 
 
 def test_a_build_whose_candidates_have_not_learned_says_so(

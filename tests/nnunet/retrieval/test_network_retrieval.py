@@ -12,6 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from nnunet_folders import DATASET, Folders
 from tiny_dataset import Killed, configure, equal, train
@@ -24,6 +25,7 @@ from nnunet_iac.metaspace.relatives import find_nearness
 from nnunet_iac.metaspace.settings import FitSettings
 from nnunet_iac.metaspace.space_entry import to_entry
 from nnunet_iac.metaspace.zoo_tasks import read_tasks
+from nnunet_iac.nnunet.cases.dataset_features import region_features
 from nnunet_iac.nnunet.cases.image_samples import PreparedData, prepared_data
 from nnunet_iac.nnunet.files.hosts import read_checkpoint
 from nnunet_iac.nnunet.files.model_folder import RECORD
@@ -32,7 +34,7 @@ from nnunet_iac.nnunet.files.run_state import alone_in
 from nnunet_iac.nnunet.retrieval import candidate_looks, retrieval
 from nnunet_iac.nnunet.retrieval.candidate_training import LEARNED, CandidateTrainer, CandidateTraining
 from nnunet_iac.nnunet.retrieval.retrieval import choose
-from nnunet_iac.nnunet.retrieval.retrieval_request import Request
+from nnunet_iac.nnunet.retrieval.retrieval_request import PROTOCOLS, Request
 from nnunet_iac.nnunet.retrieval.retrieval_target import retrieval_target
 from nnunet_iac.nnunet.retrieval.retrieval_trainings import TRAININGS
 from nnunet_iac.nnunet.retrieval.retrieved_start import is_retrieved
@@ -231,6 +233,43 @@ def test_batch_normalisation_is_recalibrated_on_the_target(
     assert "layers of batch normalisation recalibrated on training cases" in capsys.readouterr().out
     split = json.loads((tiny.preprocessed / "splits_final.json").read_text())[0]["train"]
     assert set(looked[0].cases) < set(split), "those that judge candidates are left out"
+
+
+def test_the_target_is_looked_at_with_training_cases_of_the_fold_only(
+    dataset: Folders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[PreparedData] = []
+
+    def look(data: PreparedData, **_: Any) -> None:
+        looked.append(data)
+        raise Killed
+
+    monkeypatch.setattr("nnunet_iac.nnunet.retrieval.retrieval_target.region_features", look)
+    for fold in (0, 1):
+        with pytest.raises(Killed):
+            retrieve(dataset, "-f", str(fold))
+
+    splits = json.loads((dataset.preprocessed / "splits_final.json").read_text())
+    assert [set(data.cases) for data in looked] == [set(split["train"]) for split in splits[:2]]
+    assert not any(set(data.cases) & set(split["val"]) for data, split in zip(looked, splits, strict=False))
+
+
+def test_candidates_are_judged_on_patients_of_the_training_cases_that_none_of_them_trains_on(
+    dataset: Folders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[CandidateTraining] = []
+    monkeypatch.setattr(CandidateTraining, "dice", lambda self, _: float(asked.append(self) or 50))
+
+    assert retrieve(dataset, "--protocol", "T5") == 0
+
+    split = json.loads((dataset.preprocessed / "splits_final.json").read_text())[0]
+    assert len(asked) == 5
+    for one in asked:
+        training, judges = (
+            {case.split("_")[0] for case in cases} for cases in (one.training_cases, one.held_out_cases)
+        )
+        assert training and judges and not training & judges
+        assert sorted([*one.training_cases, *one.held_out_cases]) == sorted(split["train"])
 
 
 def test_killed_between_plans_and_record_the_same_command_ends_it_without_a_training(
@@ -461,6 +500,64 @@ def test_a_source_whose_host_started_from_the_target_is_left_out(
     record = record_of(dataset)
     assert record["sources"] == ["Dataset002_Source", "Dataset003_Source"]
     assert record["lineage"] in ([name] for name in record["sources"])
+
+
+def test_the_record_names_all_data_sets_that_the_weights_have_seen(dataset: Folders) -> None:
+    zoo = Zoo(dataset.base / "zoo")
+    for entry in [e for e in zoo.entries() if e.kind == SUPERNET and e.dataset != DATASET]:
+        weights = zoo.read_weights(entry)
+        known = {name: getattr(entry, name) for name in Description.__dataclass_fields__}
+        facts = {**entry.facts, "ancestors": [f"Dataset777_HostOf{entry.dataset}"]}
+        zoo.remove([entry.id])
+        assert zoo.add(Description(**{**known, "facts": facts}), weights).entry.id == entry.id
+
+    assert retrieve(dataset, "--protocol", "T1", "--order", "largest") == 0
+
+    record = record_of(dataset)
+    own = record["candidates"][0]["candidate"].split()[0]
+    assert record["lineage"] == [own, f"Dataset777_HostOf{own}"]
+
+
+@pytest.mark.parametrize(("protocol", "count"), PROTOCOLS.items())
+def test_the_order_is_chosen_for_the_protocol_that_was_asked_for(
+    dataset: Folders, monkeypatch: pytest.MonkeyPatch, protocol: str, count: int
+) -> None:
+    asked: list[int] = []
+
+    def choose_order(*_: Any, count: int, **__: Any) -> None:
+        asked.append(count)
+        raise Killed
+
+    monkeypatch.setattr(retrieval, "choose_order", choose_order)
+    with pytest.raises(Killed):
+        retrieve(dataset, "--protocol", protocol)
+    assert asked == [count]
+
+
+def test_the_weights_that_are_written_are_those_of_the_best_candidate(
+    dataset: Folders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(CandidateTraining, "dice", lambda self, _: {"candidate_4": 70.0}.get(self.name, 50.0))
+
+    assert retrieve(dataset, "--protocol", "T5", "--order", "largest") == 0
+
+    assert record_of(dataset)["chosen"] == 4
+    written = dict(read_checkpoint(folder_of(dataset) / START)["network_weights"])
+    starts = [
+        dict(read_checkpoint(folder_of(dataset) / f"candidate_{place}.pth")["network_weights"]) for place in range(1, 6)
+    ]
+    assert [equal(written, start) for start in starts] == [False, False, False, True, False]
+    plans = configuration_of(read_plans(dataset.preprocessed / "tiny_retrieved.json"), "2d")["architecture"]
+    assert len(written["encoder.stages.2.0.convs.0.conv.weight"]) == plans["arch_kwargs"]["features_per_stage"][2]
+
+
+def test_patches_of_the_target_are_drawn_by_the_seed_that_was_given(dataset: Folders) -> None:
+    data = prepared_data(DATASET, "2d", "tiny", fold=0)
+    paths = {"plans_path": dataset.preprocessed / "given.json", "folder": folder_of(dataset, "given")}
+    for seed in (0, 7):
+        target = retrieval_target(data, 0, name="given", **paths, patches=2, share=0.5, seed=seed, device="cpu")
+        expected = region_features(data, patches=2, seed=seed)
+        assert np.array_equal(target.sample.features, expected.features)
 
 
 def test_a_target_without_relatives_keeps_nnunets_start_and_says_so(

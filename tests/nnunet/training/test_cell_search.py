@@ -15,6 +15,7 @@ from nnunet_iac.cells.genotype import OPERATIONS, Genotype
 from nnunet_iac.cells.network import CellUNet
 from nnunet_iac.nnunet.files.settings import Settings
 from nnunet_iac.nnunet.training.cell_search import SearchData, control_genotype, search_cells
+from nnunet_iac.nnunet.training.cell_start import CellStart
 from nnunet_iac.reports.result import read_result
 
 SEARCH = {"epochs": 2, "iterations": 1, "warmup_epochs": 1, "select_batches": 2}
@@ -28,7 +29,9 @@ def open_stream(cases: list[str], stream: int, start: int, augment: bool) -> Ite
         start += 1
 
 
-def searched(folder: Path, *, first_level: int = 0, **search: Any) -> tuple[Genotype, dict[str, Any]]:
+def searched(
+    folder: Path, *, first_level: int = 0, start: CellStart | None = None, **search: Any
+) -> tuple[Genotype, dict[str, Any]]:
     """Search with per-level cells and return the genotype and the record."""
     cell = {"nodes": 1, "shared": False, "first_level": first_level}
     settings = Settings.from_block({"search": {**SEARCH, **search}, "cell": cell})
@@ -45,6 +48,7 @@ def searched(folder: Path, *, first_level: int = 0, **search: Any) -> tuple[Geno
         prune=None,
         resume=False,
         log=lambda _: None,
+        start=start,
     )
     return genotype, json.loads((folder / "search_result.json").read_text())
 
@@ -60,6 +64,26 @@ def test_the_record_has_scores_only_where_removal_selected(tmp_path: Path) -> No
         assert rises[0] is None and genotype.cells[level][0][edge] == (OPERATIONS[rises.index(max(rises[1:]))], edge)
     result = read_result(tmp_path / "search_result.json")
     assert result.settings["search.select"] == "removal" and "Selected by removal on 2 held-out" in result.message
+
+
+def test_a_search_that_starts_from_another_goes_on_from_its_squared_steps_by_eased_steps(tmp_path: Path) -> None:
+    before = torch.full((2, 2, len(OPERATIONS)), 0.5, dtype=torch.float64)
+    starts = {
+        "fresh": None,
+        "as large": CellStart({"source": "s"}, lambda _: before),
+        "eased": CellStart({"source": "s"}, lambda _: before, rate=0.25, rate_epochs=1),
+        "late": CellStart({"source": "s"}, lambda _: before, rate=0.25, rate_epochs=0),
+    }
+    walked = {}
+    for name, start in starts.items():
+        (tmp_path / name).mkdir()
+        searched(tmp_path / name, start=start)
+        walked[name] = torch.load(tmp_path / name / "search_state.pt", weights_only=True)["variation"]
+
+    own = walked["fresh"]  # of one step, since the other epoch is the warm-up
+    assert bool((own > 0).any())
+    assert torch.equal(walked["as large"], before + own) and torch.equal(walked["late"], before + own)
+    torch.testing.assert_close(walked["eased"] - before, 0.25**2 * own, rtol=0.02, atol=1e-12)
 
 
 def test_cells_start_at_the_level_of_the_settings_and_states_of_before_fit(tmp_path: Path) -> None:

@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 import torch
 from nnunet_folders import DATASET, Folders
-from tiny_dataset import Killed, configure, equal, final_weights, kill_at, log_of, train
+from tiny_dataset import Killed, configure, equal, final_weights, kill_at, log_of, make_trainer, train
 from tiny_sources import fill, move_away
 
+from nnunet_iac.nnunet.cases.image_samples import PreparedData
 from nnunet_iac.nnunet.files.hosts import read_checkpoint
 from nnunet_iac.nnunet.files.model_folder import RECORD, RETRIEVAL
 from nnunet_iac.nnunet.files.plans import configuration_of, genotype_of, read_plans
@@ -64,6 +65,25 @@ def test_the_target_is_asked_unless_several_processes_train_and_then_the_log_say
     monkeypatch.setattr(AutoTrainer, "_say", lambda self, text: said.append(text))
     assert requested({} if set_to is None else {"protocol": set_to}, several=several).protocol == protocol
     assert [("nobody asks the target" in text) for text in said] == [True] * (set_to is None and several)
+
+
+def test_the_target_is_looked_at_with_training_cases_of_the_fold_only(
+    tiny: Folders, zoo: Zoo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[PreparedData] = []
+
+    def look(data: PreparedData, **_: Any) -> None:
+        looked.append(data)
+        raise Killed
+
+    monkeypatch.setattr("nnunet_iac.nnunet.retrieval.retrieval_target.region_features", look)
+    for fold in (0, 1):
+        with pytest.raises(Killed):
+            make_trainer(TRAINER, plans="auto", fold=fold).initialize()
+
+    splits = json.loads((tiny.preprocessed / "splits_final.json").read_text())
+    assert [set(data.cases) for data in looked] == [set(split["train"]) for split in splits[:2]]
+    assert not any(set(data.cases) & set(split["val"]) for data, split in zip(looked, splits, strict=False))
 
 
 def test_the_retrieved_network_gets_searched_cells_and_is_left_for_prediction(tiny: Folders, zoo: Zoo) -> None:

@@ -181,6 +181,19 @@ class TestNearest:
         ):
             assert part in text
 
+    def test_one_whose_weights_started_from_the_target_is_left_out_however_near(self, planted: Planted) -> None:
+        for dataset, centre in (("Dataset901_A", 0.0), ("Dataset902_B", 3.0)):
+            planted.features(dataset, centre)
+        seen = planted.search("Dataset901_A", ancestors=["Dataset777_Other", TARGET])
+        other = planted.search("Dataset902_B", ancestors=["Dataset777_Other"])
+
+        choice = choose_source(planted.zoo, "nearest", target())
+
+        assert choice.source == other.id and [row["dataset"] for row in choice.distances] == ["Dataset902_B"]
+        assert choice.lineage == ("Dataset902_B", "Dataset777_Other")
+        text = f"its weights started from the target's own data set; transfer.source={seen.id} takes it all the same"
+        assert text in "\n".join(choice.lines())
+
     def test_of_several_searches_on_one_data_set_a_decided_one_is_taken(self, planted: Planted) -> None:
         planted.features("Dataset901_A", 1.0)
         entries = [planted.search("Dataset901_A", status=s, seed=n) for n, s in enumerate(("undecided", "decided"))]

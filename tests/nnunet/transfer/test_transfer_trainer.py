@@ -11,10 +11,13 @@ import torch
 from nnunet_folders import DATASET, Folders
 from tiny_dataset import Killed, configure, equal, final_weights, kill_at, log_of, make_trainer, train
 
+from nnunet_iac.cells.warm_start import VARIATION
 from nnunet_iac.nnunet.cases.dataset_features import dataset_features
-from nnunet_iac.nnunet.cases.image_samples import prepared_data
+from nnunet_iac.nnunet.cases.image_samples import PreparedData, prepared_data
 from nnunet_iac.nnunet.files.model_folder import CHOICE
+from nnunet_iac.nnunet.training.cell_search import mixed_cells
 from nnunet_iac.nnunet.training.trainers import IACTrainer
+from nnunet_iac.nnunet.transfer import transfer_trainer
 from nnunet_iac.nnunet.transfer.transfer_trainer import CELLS_REPORT, HOST_REPORT, TransferTrainer, stored_choice
 from nnunet_iac.nnunet.zoo_entries.search_import import CELLS, read_search
 from nnunet_iac.search import search
@@ -100,6 +103,25 @@ def test_it_starts_with_the_source_and_killed_without_its_zoo_ends_as_if_undistu
     assert json.loads((here / "search_result.json").read_text())["start"]["source"] == entry.id
 
 
+@pytest.mark.parametrize("temperature", [1, 2])
+def test_a_search_goes_on_from_the_squared_steps_of_its_source_at_the_rate_of_the_settings(
+    tiny: Folders, source: tuple[Zoo, Entry], temperature: int
+) -> None:
+    zoo, entry = source
+    steps = zoo.read_weights(entry)[CELLS + VARIATION]
+    prepare("warm", source, *WARM[1:], f"transfer.temperature={temperature}")
+    trainer = make_trainer(TRAINER, plans="warm")
+    trainer.initialize()
+    trainer._choice = trainer._settle_choice()
+    start = trainer._cell_start()
+
+    found = start.fill(mixed_cells(trainer.cell_network, trainer.settings, torch.device("cpu")))
+
+    assert bool((steps > 0).any())
+    assert torch.equal(found, steps / temperature**2)
+    assert (start.rate, start.rate_epochs) == (0.5, 1)
+
+
 def test_a_source_of_another_projection_gives_everything_else_and_the_log_says_so(
     tiny: Folders, source: tuple[Zoo, Entry]
 ) -> None:
@@ -139,6 +161,21 @@ def planted(zoo: Zoo, entry: Entry, features: tuple[Description, dict[str, torch
     moved = {**tensors, "features": tensors["features"] + by}
     zoo.add(Description(**{**{k: getattr(about, k) for k in known}, "dataset": name}), moved)
     return zoo.add(Description(**{**known, "dataset": name}), zoo.read_weights(entry)).entry.id
+
+
+def test_data_sets_are_compared_by_training_cases_of_the_fold_only(
+    tiny: Folders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[PreparedData] = []
+    monkeypatch.setattr(transfer_trainer, "region_features", lambda data, **_: looked.append(data))
+    for number in (0, 1):
+        trainer = make_trainer(TRAINER, fold=number)
+        trainer.initialize()
+        trainer._target().features()
+
+    splits = json.loads((tiny.preprocessed / "splits_final.json").read_text())
+    assert [set(data.cases) for data in looked] == [set(split["train"]) for split in splits[:2]]
+    assert not any(set(data.cases) & set(split["val"]) for data, split in zip(looked, splits, strict=False))
 
 
 def test_the_nearest_data_set_is_taken_and_later_folds_take_the_same(tiny: Folders, source: tuple[Zoo, Entry]) -> None:

@@ -13,7 +13,8 @@ from tiny_dataset import Killed, configure, final_weights, kill_at, train
 
 from nnunet_iac.cells.genotype import OPERATIONS, Genotype
 from nnunet_iac.cli.main import main
-from nnunet_iac.nnunet.transfer.serving_source import problem_of
+from nnunet_iac.nnunet.files.model_folder import CHOICE, RECORD, RETRIEVAL
+from nnunet_iac.nnunet.transfer.serving_source import lineage_of, problem_of
 from nnunet_iac.nnunet.zoo_entries.search_import import KIND, has_search, read_search
 from nnunet_iac.search import search
 from nnunet_iac.zoo.store import Zoo
@@ -55,6 +56,23 @@ def test_a_finished_search_becomes_an_entry(finished: Folders, tmp_path: Path) -
     zoo = Zoo.create(tmp_path / "zoo")
     entry = zoo.add(about, tensors).entry
     assert zoo.read_weights(entry).keys() == tensors.keys() and problem_of(entry, 4) == ""
+
+
+def test_an_entry_names_the_data_sets_of_what_its_search_and_its_host_started_from(continued: Folders) -> None:
+    fold = continued.results / MODEL / "fold_0"
+    assert read_search(fold)[0].facts["ancestors"] == []
+    for path, names in (
+        (fold / CHOICE, ["Dataset003_C", "Dataset001_A"]),
+        (fold.parent / RETRIEVAL / RECORD, ["Dataset002_B", "Dataset001_A"]),
+    ):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps({"lineage": names}))
+
+    about, tensors = read_search(fold)
+
+    assert about.facts["ancestors"] == ["Dataset001_A", "Dataset002_B", "Dataset003_C"]
+    entry = Zoo.create(continued.base / "zoo").add(about, tensors).entry
+    assert lineage_of(entry) == (DATASET, "Dataset001_A", "Dataset002_B", "Dataset003_C")
 
 
 def test_a_running_smoothed_search_is_read_with_the_host_it_sees(
