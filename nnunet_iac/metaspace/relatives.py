@@ -61,8 +61,12 @@ def alike_text(near: Nearness, names: Sequence[str]) -> str:
 
 
 def _halves(sample: DatasetSample) -> list[DatasetSample]:
-    """Return every other row and the rest; nothing where a half would have fewer than two."""
+    """Return every other row of each label and the rest; nothing where a half would have fewer than two.
+
+    Rows come image by image, label by label: of two labels that every image has, every other row would be one of them.
+    """
     labels = np.asarray(sample.labels)
     if len(labels) < 4:
         return []
-    return [replace(sample, features=sample.features[n::2], labels=labels[n::2]) for n in (0, 1)]
+    rows = np.argsort(labels, kind="stable")
+    return [replace(sample, features=sample.features[half], labels=labels[half]) for half in (rows[::2], rows[1::2])]
