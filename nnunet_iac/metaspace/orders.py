@@ -35,6 +35,10 @@ AVERAGE, LARGEST, NEAREST = "best-on-average", "largest", "nearest"
 AVERAGED = 10
 """Data sets that an average is over at most, our choice: each more costs a comparison with every candidate."""
 
+ROUNDING = 1e-20
+"""Squared distances, relative to the mean square of the features, that are rounding error: of equal features they were
+1e-31 to 1e-27. In units of the largest of them they would be anything up to 1."""
+
 
 def remoteness(tasks: Sequence[Task], target: DatasetSample) -> list[float]:
     """Return how far the data set of each task is from a target: the squared Fréchet distance of their image features.
@@ -44,7 +48,8 @@ def remoteness(tasks: Sequence[Task], target: DatasetSample) -> list[float]:
     own = Gaussian.from_samples(target.features)
     squared = [bures_wasserstein(Gaussian.from_samples(task.sample.features), own) ** 2 for task in tasks]
     largest = max(squared, default=0.0)
-    return [one / largest if largest > 0 else 0.0 for one in squared]
+    nothing = ROUNDING * (own.trace + float(own.mean @ own.mean))
+    return [one / largest if largest > nothing else 0.0 for one in squared]
 
 
 def order_scores(name: str, space: MetaSpace, sources: Sequence[Task], target: DatasetSample) -> list[Array]:

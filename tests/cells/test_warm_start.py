@@ -11,7 +11,7 @@ from torch import nn
 from nnunet_iac.cells.cell_shape import CellShape
 from nnunet_iac.cells.mixed import MixedCells
 from nnunet_iac.cells.operations import Stage
-from nnunet_iac.cells.warm_start import match_levels, revived, start_architecture, transfer_cells
+from nnunet_iac.cells.warm_start import VARIATION, match_levels, revived, start_architecture, transfer_cells
 
 
 def stages(*channels: int, kernel: tuple[int, ...] = (3, 3)) -> list[Stage]:
@@ -114,6 +114,35 @@ class TestLogits:
         source, target = cells(1, 16, 32, 64, shared=False), cells(0, 16, 32)
         start_architecture(target, source.state_dict(), 1.0)
         assert torch.equal(target.architecture.alpha[0], source.architecture.alpha[:2].mean(0))
+
+    @pytest.mark.parametrize(
+        ("first", "other", "places"), [(1, 0, [1, 2, 2]), (0, 1, [0, 0, 1, 1]), (0, 0, [0, 1, 2, 2])]
+    )
+    def test_levels_meet_by_their_number_wherever_the_cells_of_either_side_begin(self, first, other, places):
+        target = cells(0, 16, 32, 64, 64, shared=False, first_level=first)
+        source = cells(1, 16, 32, 64, shared=False, first_level=other)
+        found = source.state_dict()
+        found[VARIATION] = torch.rand(source.architecture.alpha.shape)
+        moved = start_architecture(target, found, 1.0)
+        assert same(logits(target), tuple(value[places] for value in logits(source)))
+        assert torch.equal(moved.float(), found[VARIATION][places])
+
+    @pytest.mark.parametrize(("first", "other", "left"), [(1, 0, slice(1, None)), (0, 1, slice(None))])
+    def test_a_shared_target_takes_the_mean_of_levels_that_it_has_cells_on(self, first, other, left):
+        target = cells(0, 16, 32, 64, first_level=first)
+        source = cells(1, 16, 32, 64, shared=False, first_level=other)
+        start_architecture(target, source.state_dict(), 1.0)
+        assert same(logits(target), tuple(value[left].mean(0, keepdim=True) for value in logits(source)))
+
+    @pytest.mark.parametrize("temperature", [0.5, 1.0, 4.0, math.inf])
+    def test_squared_steps_shrink_with_the_square_of_what_logits_shrink_with(self, temperature):
+        source = cells(1)
+        found = source.state_dict()
+        told = torch.rand(source.architecture.alpha.shape)
+        untold = (found["architecture.alpha"] - found["architecture.alpha"].mean(-1, keepdim=True)).square()
+        for steps, state in ((told, {**found, VARIATION: told}), (untold, found)):
+            moved = start_architecture(cells(0), state, temperature)
+            assert torch.allclose(moved, steps.double() * (1 / temperature) ** 2, rtol=1e-6, atol=0)
 
     def test_one_level_of_its_own_takes_that_of_full_resolution(self):
         assert match_levels(torch.tensor([[1.0], [3.0]]), 1, shared=False).tolist() == [[1.0]]

@@ -86,6 +86,31 @@ def test_all_tasks_of_a_data_set_are_held_out_together(monkeypatch: pytest.Monke
     assert len(spaces) == 3 and (tasks[1].dataset, tasks[2].dataset) in spaces
 
 
+def test_no_order_knows_how_well_the_candidates_of_the_held_out_data_set_or_of_weights_that_have_seen_it_did(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    first, *others, seen = planted_tasks(4)
+    seen = replace(seen, candidates=replace(seen.candidates, ancestors=(first.dataset,)))
+    fold, settings = replace(first, name="another fold"), FitSettings(steps=2)
+    orders: list[list[float]] = []
+    score = evaluation.ranking_scores
+    monkeypatch.setattr(evaluation, "ranking_scores", lambda v, dice: (orders.append(list(v)), score(v, dice))[1])
+
+    evaluate([first, fold, *others, seen], settings)
+    before = orders[:10]  # both folds of the first data set, five methods each
+    orders.clear()
+    evaluate([*map(backwards, (first, fold)), *others, backwards(seen)], settings)
+
+    assert len(orders) == 25 and orders[:10] == before
+    orders.clear()
+    evaluate([first, fold, *map(backwards, others), seen], settings)
+    assert all(now != then for now, then in zip(orders[:4], before, strict=False)), "what may be known is used"
+
+
+def backwards(task: Task) -> Task:
+    return replace(task, candidates=replace(task.candidates, dice=1 - task.candidates.dice))
+
+
 def test_the_table_has_every_method_and_json_holds_everything() -> None:
     found = evaluate(planted_tasks(3), FitSettings(steps=2, performance=0), ablation=True)
 

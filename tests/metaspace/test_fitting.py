@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 from planted_world import planted_task, planted_tasks
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from nnunet_iac.metaspace import fitting
-from nnunet_iac.metaspace.fitting import fit
+from nnunet_iac.metaspace.fitting import fit, squared_fid
 from nnunet_iac.metaspace.settings import FitSettings
 from nnunet_iac.metaspace.space import MetaSpace
 from nnunet_iac.metaspace.task import Candidates, DatasetSample, Task
@@ -41,6 +42,45 @@ def test_every_loss_can_stand_alone_and_falls(name: str) -> None:
     short, longer = (fit(planted_tasks(4), FitSettings(steps=steps, **alone)) for steps in (1, 40))
 
     assert set(longer.losses) == {name} and longer.losses[name] < short.losses[name]
+
+
+def test_the_larger_the_weight_of_a_loss_the_lower_it_ends() -> None:
+    settings = [FitSettings(steps=40, performance=0, rank=rank, fid=1 - rank) for rank in (0.99, 0.01)]
+    ranks, distances = (fit(planted_tasks(4), one) for one in settings)
+
+    assert ranks.losses["rank"] < distances.losses["rank"] and ranks.losses["fid"] > distances.losses["fid"]
+
+
+def test_of_the_candidates_the_contrastive_loss_sees_the_best_alone() -> None:
+    alone = replace(QUICK, performance=0, rank=0, fid=0, contrastive=1.0)
+
+    def fitted(*dice: float) -> MetaSpace:
+        tasks = [planted_task(number, candidates=3) for number in range(3)]
+        return fit([replace(task, candidates=replace(task.candidates, dice=dice)) for task in tasks], alone)
+
+    best = fitted(0.9, 0.5, 0.1)
+    assert same_weights(best, fitted(0.6, 0.1, 0.5)) and not same_weights(best, fitted(0.1, 0.5, 0.9))
+
+
+def test_the_distances_to_align_with_are_squared_as_frechet_distances_are() -> None:
+    task = planted_task(0)
+    line = [replace(task.sample, features=task.sample.features + np.eye(24)[5] * place) for place in (0, 1, 4)]
+
+    found = squared_fid([replace(task, sample=sample) for sample in line])
+
+    assert found == pytest.approx(np.array([[0, 1, 16], [1, 0, 9], [16, 9, 0]]), abs=1e-9)
+
+
+def test_the_learning_rate_falls_along_a_cosine() -> None:
+    rates: list[float] = []
+    hook = register_optimizer_step_pre_hook(lambda optimizer, *_: rates.append(optimizer.param_groups[0]["lr"]))
+    try:
+        fit(planted_tasks(2), FitSettings(steps=6, learning_rate=4e-3))
+    finally:
+        hook.remove()
+
+    turns = np.cos(np.pi * np.arange(6) / 6)
+    assert rates == pytest.approx(2e-3 * (1 + turns)) and rates[0] == 4e-3
 
 
 def test_two_folds_of_a_data_set_can_be_told_from_others() -> None:

@@ -83,6 +83,17 @@ def test_scores_mean_what_they_say() -> None:
     assert others and max(remoteness(sources(), TARGET.sample)) == 1
 
 
+def test_remoteness_is_the_squared_distance_in_units_of_the_largest() -> None:
+    near, middle, far = (
+        replace(task, sample=replace(TARGET.sample, name=task.dataset, features=TARGET.sample.features + place))
+        for task, place in zip(sources(), (1, 2, 4), strict=False)
+    )
+
+    assert remoteness([far, near, middle], TARGET.sample) == pytest.approx([1, 1 / 16, 1 / 4])
+    again = [replace(task, sample=TARGET.sample) for task in sources()]
+    assert remoteness(again, TARGET.sample) == [0.0] * 4 and remoteness([], TARGET.sample) == []
+
+
 def test_an_average_is_over_the_nearest_data_sets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nnunet_iac.metaspace.orders.AVERAGED", 1)
     near = sources()[int(np.argmin(remoteness(sources(), TARGET.sample)))]

@@ -71,6 +71,21 @@ def drawn_again(of: int) -> NDArray[np.float64]:
     return np.asarray(features.mean(axis=0) + 0.5 * shared, dtype=np.float64)
 
 
+@pytest.mark.parametrize("labels", (np.zeros(64, dtype=int), np.tile([1, 2], 32), np.tile([1, 2, 3, 4], 16)))
+def test_images_that_change_from_first_to_last_and_labels_that_take_turns_make_no_stranger_the_same_data(
+    labels: NDArray[np.int64],
+) -> None:
+    drift = np.linspace(0, 20, 64)[:, None] * np.eye(24)[0] + 20 * labels[:, None] * np.eye(24)[1]
+    noise = np.random.default_rng(3).standard_normal((2, 64, 24))
+    own = DatasetSample("Dataset998_Own", drift + 0.1 * noise[0], {"name": "planted"}, labels)
+    stranger = replace(own, name="Dataset999_Stranger", features=drift + 0.1 * noise[1] + 5 * np.eye(24)[2])
+    again = replace(own, name="Dataset997_Again", features=drift + 0.1 * noise[1])
+
+    near, names = find_nearness([replace(TASKS[0], sample=stranger), replace(TASKS[1], sample=again)], own)
+
+    assert near.distance < 5 and [names[place] for place in near.alike] == ["Dataset997_Again"]
+
+
 def test_several_tasks_of_one_data_set_are_one_source() -> None:
     again = replace(TASKS[0], name="again")
 

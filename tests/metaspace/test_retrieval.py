@@ -42,6 +42,21 @@ def test_ties_and_near_ties_come_in_their_order(seed: int) -> None:
     assert found.places.tolist() == brute_force(embeddings, distinct[3], 200)
 
 
+@pytest.mark.parametrize("k", (1, 3, 300))
+def test_what_single_precision_puts_in_the_wrong_order_is_put_right(k: int) -> None:
+    wrong = 0
+    for seed in range(20):
+        query, *others = units(501, seed).astype(np.float64)
+        aside = np.array([row - (row @ query) * query for row in others])
+        embeddings, vector = (query + aside).astype(np.float32), query.astype(np.float32)
+        exact = brute_force(embeddings, vector, k)
+
+        assert RetrievalIndex(embeddings).top(vector, k).places.tolist() == exact
+        products = np.einsum("ij,j->i", embeddings, vector)
+        wrong += set(np.argsort(-products, kind="stable")[:k]) != set(exact)
+    assert wrong >= 10, "or else the world is too easy to tell"
+
+
 def test_all_rows_equal_over_several_chunks_are_in_order() -> None:
     embeddings = np.repeat(units(1, 0, size=2), CHUNK + 5, axis=0)
 

@@ -11,7 +11,7 @@ from planted_world import SPACE, planted_task, planted_tasks
 
 from nnunet_iac.metaspace import retrieval_evaluation
 from nnunet_iac.metaspace.ranking import Ranked
-from nnunet_iac.metaspace.retrieval_evaluation import evaluate_retrieval
+from nnunet_iac.metaspace.retrieval_evaluation import evaluate_retrieval, sources_of
 from nnunet_iac.metaspace.retrieval_truth import NEAREST, SAME, counterparts
 from nnunet_iac.metaspace.settings import FitSettings
 from nnunet_iac.metaspace.task import Candidates, Task
@@ -88,6 +88,23 @@ def test_the_held_out_data_set_is_never_seen_and_a_planted_law_is_found(monkeypa
     assert ours.regret[5] < found.mean(SAME, "random choice").regret[5]
     assert all((one.pairs, one.offered) == (96, 96) for one in found.offers)
     assert found.mean(NEAREST, "meta-space") == ours, "all are the same here"
+
+
+def test_weights_that_have_seen_the_held_out_data_set_offer_nothing_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second, third, last = (planted_task(number, candidates=12, images=8) for number in range(4))
+    last = replace(last, candidates=replace(last.candidates, ancestors=(second.dataset, first.dataset)))
+    tasks = [first, replace(first, name="another fold"), second, third, last]
+    fitted = []
+    fit = retrieval_evaluation.fit
+    monkeypatch.setattr(retrieval_evaluation, "fit", lambda given, s: (fitted.append(list(given)), fit(given, s))[1])
+
+    found = evaluate_retrieval(tasks, FitSettings(steps=2))
+
+    allowed = [[second, third], [second, third], [*tasks[:2], third], [*tasks[:3], last], tasks[:4]]
+    assert fitted == allowed == [sources_of(task, tasks) for task in tasks]
+    assert {(one.task, one.offered) for one in found.offers} == {
+        (task.name, 12 * len(given)) for task, given in zip(tasks, allowed, strict=True)
+    }
 
 
 def test_the_truth_of_the_held_out_data_set_moves_no_order(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,6 +23,15 @@ def test_a_planted_outlier_is_recognised_and_a_neighbour_is_not() -> None:
     assert not near.is_outlier and near.source == 4 and near.p_value == 1.0
 
 
+def test_a_target_as_far_as_the_most_remote_source_is_from_its_own_is_no_outlier() -> None:
+    among = distances(np.array([[0.0], [1.0], [4.0]]))
+
+    at, beyond = (nearness([one, 9.0, 9.0], among) for one in (3.0, np.nextafter(3.0, 4.0)))
+
+    assert at.usual == (1.0, 1.0, 3.0) and at.p_value == 2 / 4 and not at.is_outlier
+    assert beyond.p_value == 1 / 4 and beyond.is_outlier
+
+
 def test_targets_like_the_sources_are_called_outliers_about_as_often_as_chance_says() -> None:
     draw = np.random.default_rng(1)
     called = []

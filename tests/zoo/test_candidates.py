@@ -12,7 +12,7 @@ from tiny_supernets import images, supernet
 
 from nnunet_iac.zoo.candidates import sample_candidates
 from nnunet_iac.zoo.candidates_dice import mean_dice, overlap_counts, predicted_masks, region_masks
-from nnunet_iac.zoo.candidates_fidelity import ENOUGH, rank_fidelity
+from nnunet_iac.zoo.candidates_fidelity import ENOUGH, kendall_rows, rank_fidelity, spearman_rows
 from nnunet_iac.zoo.candidates_response import NoisePlan, functional_response
 from nnunet_iac.zoo.elastic_space import ElasticSpace
 from nnunet_iac.zoo.subnetwork import extract
@@ -117,6 +117,16 @@ class TestFidelity:
         assert found.conclusive and "ranks networks as they rank" in found.verdict
         assert rank_fidelity(x, -y).conclusive and "backwards" in rank_fidelity(x, -y).verdict
         assert rank_fidelity(x, y) == found
+
+    def test_the_interval_holds_95_percent_of_what_other_samples_of_the_pairs_give(self):
+        draw = np.random.default_rng(2)
+        x = draw.normal(size=40)
+        y = x + draw.normal(size=40)
+        found = rank_fidelity(x, y)
+        drawn = draw.integers(40, size=(4000, 40))
+        for side, rows in ((found.spearman, spearman_rows), (found.kendall, kendall_rows)):
+            expected = np.quantile(rows(x[drawn], y[drawn]), [0.025, 0.975])
+            assert [side.low, side.high] == pytest.approx(expected, abs=0.015)
 
     def test_chance_and_what_does_not_vary_are_no_conclusion(self):
         draw = np.random.default_rng(1)
