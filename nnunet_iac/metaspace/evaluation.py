@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 
 from nnunet_iac.markdown import table_text
 from nnunet_iac.metaspace.baselines import best_on_average, largest_network, nearest_dataset
-from nnunet_iac.metaspace.fitting import fit, squared_fid
+from nnunet_iac.metaspace.fitting import FEWEST, fit, squared_fid
 from nnunet_iac.metaspace.order_scores import PROTOCOLS, RankingScores, random_scores, ranking_scores
 from nnunet_iac.metaspace.orders import AVERAGE, LARGEST, NEAREST, PREDICTED, SPACE
 from nnunet_iac.metaspace.settings import FitSettings
@@ -71,10 +71,12 @@ class Evaluation:
     Attributes:
         outcomes: of each held-out task, method by method.
         settings: of the fits.
+        remarks: which data sets could not be held out, and why.
     """
 
     outcomes: tuple[Outcome, ...]
     settings: FitSettings
+    remarks: tuple[str, ...] = ()
 
     @property
     def methods(self) -> tuple[str, ...]:
@@ -86,14 +88,14 @@ class Evaluation:
         return mean_scores([outcome.scores for outcome in self.outcomes if outcome.method == method])
 
     def markdown(self, *, each: bool = False) -> str:
-        """Return a table with the means of each method and, if asked for, a line for each held-out task."""
+        """Return a table with the means of each method, if asked for a line for each held-out task too, and remarks."""
         count = len({outcome.task for outcome in self.outcomes})
         rows = [[f"mean of {count}", method, *score_cells(self.mean(method))] for method in self.methods]
         if each:
             rows += [
                 [o.task, o.method + f" ({o.remark})" * bool(o.remark), *score_cells(o.scores)] for o in self.outcomes
             ]
-        return table_text(["held out", "order by", *SCORE_COLUMNS], rows)
+        return "\n".join([table_text(["held out", "order by", *SCORE_COLUMNS], rows), *self.remarks])
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as JSON can hold it."""
@@ -101,7 +103,8 @@ class Evaluation:
             {"task": o.task, "method": o.method, "remark": o.remark, **o.scores.to_dict()} for o in self.outcomes
         ]
         means = {method: self.mean(method).to_dict() for method in self.methods}
-        return {"settings": self.settings.to_dict(), "means": means, "outcomes": outcomes}
+        remarks = list(self.remarks)
+        return {"settings": self.settings.to_dict(), "means": means, "outcomes": outcomes, "remarks": remarks}
 
 
 def evaluate(
@@ -124,23 +127,32 @@ def evaluate(
         listener: is told, in words, which data set is held out.
 
     Raises:
-        ValueError: if there are fewer than three data sets, or tasks do not fit together.
+        ValueError: if there are fewer than three data sets, tasks do not fit together, or no data set has two others
+            whose weights have not seen it.
     """
     settings = settings or FitSettings()
     check_tasks(tasks, LEAST)
     fid = squared_fid(tasks)
-    outcomes = []
+    outcomes: list[Outcome] = []
+    remarks = []
     for dataset in dict.fromkeys(task.dataset for task in tasks):
         listener(f"held out: {dataset}")
         kept = np.array([dataset not in task.lineage for task in tasks])
         others = [task for task in tasks if dataset not in task.lineage]
+        if len({task.dataset for task in others}) < FEWEST:
+            remarks.append(
+                f"{dataset}: fewer than {FEWEST} other data sets have weights that never saw it; not held out."
+            )
+            continue
         own = fid[np.ix_(kept, kept)]
         space = fit(others, settings, fid=own)
         contrast = fit(others, settings.contrastive_only(), fid=own) if ablation else None
         for task in tasks:
             if task.dataset == dataset:
                 outcomes += [*_fitted(task, space, contrast), *_compared(task, others)]
-    return Evaluation(tuple(outcomes), settings)
+    if not outcomes:
+        raise ValueError(f"tasks: expected one at least that can be held out, got none: {' '.join(remarks)}")
+    return Evaluation(tuple(outcomes), settings, tuple(remarks))
 
 
 def mean_scores(found: Sequence[RankingScores]) -> RankingScores:

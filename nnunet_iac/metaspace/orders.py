@@ -1,7 +1,8 @@
 """Orders in which the candidates of a zoo may be offered to a target: that of the meta-space, and simpler ones.
 
-An order is a score for each candidate of each source; of the target it knows the images only. All are in units that
-are the same for every source, so that candidates of different sources can be compared:
+An order is a score for each candidate of each source; of the target it knows images and where their labels are, not how
+any network does on it. All are in units that are the same for every source, so that candidates of different sources can
+be compared:
 
 - ``meta-space``: cosine of the embeddings less the weighted remoteness of the source, as MedNNS retrieves (the second
   term is ours, see :attr:`~nnunet_iac.metaspace.settings.FitSettings.remoteness`);

@@ -133,7 +133,10 @@ def evaluate_retrieval(
         listener(f"held out, others offer: {task.name}")
         sources = sources_of(task, tasks)
         if len({source.dataset for source in sources}) < FEWEST:
-            remarks.append(f"{task.name}: fewer than {FEWEST} other data sets have its kind of network; not scored.")
+            remarks.append(
+                f"{task.name}: fewer than {FEWEST} other data sets have its kind of network and weights that never saw "
+                "it; not scored."
+            )
             continue
         found, words = _offered(task, sources, settings or FitSettings(), max_parameters)
         offers += found

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from planted_world import planted_tasks
+from planted_world import planted_task, planted_tasks
 
 from nnunet_iac.metaspace import evaluation
 from nnunet_iac.metaspace.evaluation import evaluate
@@ -130,3 +130,24 @@ def test_the_table_has_every_method_and_json_holds_everything() -> None:
 def test_two_data_sets_are_too_few() -> None:
     with pytest.raises(ValueError, match="expected at least 3 data sets, got 2"):
         evaluate(planted_tasks(2))
+
+
+def test_a_data_set_whose_relatives_leave_too_few_to_fit_on_is_passed_over_with_a_remark() -> None:
+    first, second, third, fourth = (planted_task(number, candidates=12, images=8) for number in range(4))
+    heirs = [replace(one, candidates=replace(one.candidates, ancestors=(first.dataset,))) for one in (third, fourth)]
+
+    found = evaluate([first, second, *heirs], FitSettings(steps=2, size=8))
+
+    assert {outcome.task for outcome in found.outcomes} == {task.name for task in (second, *heirs)}
+    (remark,) = found.remarks
+    assert remark == f"{first.dataset}: fewer than 2 other data sets have weights that never saw it; not held out."
+    assert found.markdown().endswith(remark) and found.to_dict()["remarks"] == [remark]
+
+
+def test_it_is_an_error_if_no_data_set_can_be_held_out() -> None:
+    tasks = [planted_task(number, candidates=12, images=8) for number in range(3)]
+    names = tuple(task.dataset for task in tasks)
+    kin = [replace(one, candidates=replace(one.candidates, ancestors=names)) for one in tasks]
+
+    with pytest.raises(ValueError, match=r"one at least that can be held out, got none: Dataset001_Planted"):
+        evaluate(kin, FitSettings(steps=2, size=8))

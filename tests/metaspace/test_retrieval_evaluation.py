@@ -133,7 +133,7 @@ def test_what_cannot_be_scored_is_said_in_words() -> None:
     found = evaluate_retrieval([*tasks, shallow_task(3, residual)], FitSettings(steps=2))
 
     text = found.markdown(each=True)
-    assert "Dataset004_Planted 2d: fewer than 2 other data sets have its kind of network; not scored." in text
+    assert "Dataset004_Planted 2d: fewer than 2 other data sets have its kind of network and weights that" in text
     assert "Dataset003_Planted 2d: no order can be scored by the same configuration" in text
     lines = text.splitlines()
     assert lines[0].startswith("| held out | truth | pairs | order by | Spearman |")

@@ -187,8 +187,15 @@ def _judge(
     made: Mapping[int, Made], target: Target, request: Request, say: Callable[[str], None], *, replace: bool
 ) -> Judgement:
     """Train the candidates for an epoch each, unless there is one only."""
+    wanted = PROTOCOLS[request.protocol]
+    fewer = f"{request.protocol} asks for {wanted} candidates, {len(made)} could be had" * (len(made) < wanted)
     if len(made) == 1:
-        return Judgement(next(iter(made)), {}, {})
+        untold = fewer and f"{fewer}: it is taken without asking the target"
+        if untold:
+            say(f"WARNING: {untold}")
+        return Judgement(next(iter(made)), {}, {}, untold)
+    if fewer:
+        say(f"{fewer}.")
     say(
         f"{len(made)} candidates train for an epoch of {request.iterations} steps each on {len(target.training_cases)} "
         f"cases and are judged on {len(target.held_out_cases)} of other patients"
@@ -248,7 +255,7 @@ def _candidate_record(place: int, one: Ranked, made: Made, judged: Judgement) ->
 
 def _choice_text(judged: Judgement, one: Ranked, first: str) -> str:
     if not judged.dice:
-        return f"Chosen: {one.name}, {first}."
+        return f"Chosen: {one.name}, {first}." + f" {judged.undecided}." * bool(judged.undecided)
     diverged = f" ({len(judged.failed)} diverged)" if judged.failed else ""
     count, dice = len(judged.dice) + len(judged.failed), judged.dice[judged.best]
     text = f"Chosen: {one.name}, place {judged.best} of {count}{diverged}, Dice {dice:.2f} after an epoch."

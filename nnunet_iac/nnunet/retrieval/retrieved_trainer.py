@@ -45,8 +45,8 @@ def start_from(trainer: IACTrainer, folder: Path) -> None:
     if record["fold"] != trainer.fold != "all":
         log(
             f"NOTE: retrieved by the training images of fold {record['fold']}; validation images of fold "
-            f"{trainer.fold} may be among them. The choice saw them, and with T5 or T10 their labels; the weights that "
-            "are started from did not."
+            f"{trainer.fold} may be among them. The choice saw them and where their labels are, and with T5 or T10 how "
+            "well candidates segment them; the weights that are started from did not."
         )
     if record["outlier"]:
         log(f"Start: nnU-Net's own initialisation. {record['why']}")

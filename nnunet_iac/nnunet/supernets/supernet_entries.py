@@ -180,7 +180,9 @@ def extract_subnetwork(
 
 
 def recalibrate_at_home(entry: Entry, network: nn.Module) -> int:
-    """Give a sub-network running statistics of its own from the training cases that its supernet was built with.
+    """Give a sub-network running statistics of its own from the training cases of its supernet's fold.
+
+    With the share of them that candidates were measured on; those were measured with statistics of the others.
 
     Args:
         entry: of the supernet.

@@ -106,6 +106,17 @@ def test_the_nearest_is_written_and_trained(dataset: Folders, capsys: pytest.Cap
     )
 
 
+def test_one_candidate_where_several_were_to_be_asked_about_is_taken_with_a_warning(
+    dataset: Folders, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert retrieve(dataset, "--protocol", "T5", "--most", "1") == 0
+
+    warning = "T5 asks for 5 candidates, 1 could be had: it is taken without asking the target"
+    record = record_of(dataset)
+    assert f"WARNING: {warning}" in capsys.readouterr().out
+    assert record["undecided"] == warning and warning in record["why"] and len(record["candidates"]) == 1
+
+
 def test_of_several_the_best_after_an_epoch_is_kept_and_nothing_is_trained_twice(
     dataset: Folders, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
