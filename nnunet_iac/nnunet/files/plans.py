@@ -67,6 +67,16 @@ def plans_text(plans: Mapping[str, Any]) -> str:
     return json.dumps(plans, indent=4) + "\n"
 
 
+def names_of(plans: Mapping[str, Any]) -> list[str]:
+    """Return the name of the plans, and of those that they were derived from: what was made for either serves.
+
+    Example:
+        >>> names_of({"plans_name": "short", "derived_from": "nnUNetPlans"}), names_of({"plans_name": "nnUNetPlans"})
+        (['short', 'nnUNetPlans'], ['nnUNetPlans'])
+    """
+    return [plans["plans_name"], *([plans[DERIVED_FROM]] if DERIVED_FROM in plans else [])]
+
+
 def configuration_of(plans: Plans, configuration: str) -> dict[str, Any]:
     """Return a configuration with its inheritance resolved, as a copy.
 

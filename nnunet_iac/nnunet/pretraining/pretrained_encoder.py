@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from nnunet_iac.nnunet.files.hosts import read_checkpoint, results_folder
-from nnunet_iac.nnunet.files.plans import DERIVED_FROM, Plans
+from nnunet_iac.nnunet.files.plans import Plans, names_of
 from nnunet_iac.nnunet.files.weights import PROVENANCE
 from nnunet_iac.nnunet.pretraining.pretraining_files import CHECKPOINT
 from nnunet_iac.nnunet.training.trainers import IACTrainer
@@ -68,7 +68,7 @@ def find_pretrained(results: Path, plans: Plans, configuration: str) -> Path:
     Raises:
         FileNotFoundError: if there is none; the message says what to run.
     """
-    names = [plans["plans_name"], *([plans[DERIVED_FROM]] if DERIVED_FROM in plans else [])]
+    names = names_of(plans)
     dataset = plans["dataset_name"]
     candidates = [pretraining_folder(results, dataset, name, configuration) / CHECKPOINT for name in names]
     for path in candidates:

@@ -8,7 +8,7 @@ from typing import Any
 from nnunet_iac.json_files import read_json
 from nnunet_iac.nnunet.files.hosts import read_checkpoint, results_folder
 from nnunet_iac.nnunet.files.model_folder import RECORD
-from nnunet_iac.nnunet.files.plans import DERIVED_FROM, Plans
+from nnunet_iac.nnunet.files.plans import Plans, names_of
 from nnunet_iac.nnunet.training.trainers import IACTrainer
 
 START = "checkpoint_retrieved.pth"
@@ -80,7 +80,7 @@ def find_retrieval(results: Path, plans: Plans, configuration: str) -> Path:
     Raises:
         FileNotFoundError: if there is none; the message says what to run.
     """
-    names = [plans["plans_name"], *([plans[DERIVED_FROM]] if DERIVED_FROM in plans else [])]
+    names = names_of(plans)
     folders = [retrieval_folder(results, plans["dataset_name"], name, configuration) for name in names]
     for folder in folders:
         if (folder / RECORD).is_file():

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from nnunet_iac.atomic import write_json
 from nnunet_iac.json_files import read_json
 from nnunet_iac.nnunet.files.hosts import find_host, host_candidates, results_folder
-from nnunet_iac.nnunet.files.plans import DERIVED_FROM
+from nnunet_iac.nnunet.files.plans import names_of
 
 FILE = "host.json"
 
@@ -69,7 +69,7 @@ def find_host_source(
             f"-pretrained_weights; nnU-Net does not copy segmentation layers, so these alone are trained for {epochs} "
             "epochs (host.epochs) first",
         )
-    names = [plans["plans_name"], *([plans[DERIVED_FROM]] if DERIVED_FROM in plans else [])]
+    names = names_of(plans)
     candidates = host_candidates(results_folder(), plans["dataset_name"], names, configuration, fold)
     try:
         path = find_host(candidates)
