@@ -16,6 +16,7 @@ from nnunet_iac.cells.genotype import OPERATIONS
 from nnunet_iac.cli.main import main
 from nnunet_iac.nnunet.files.run_state import alone_in
 from nnunet_iac.nnunet.training import cell_search
+from nnunet_iac.nnunet.transfer import multi_data as multi
 from nnunet_iac.nnunet.transfer.multi_data import multi_data
 from nnunet_iac.search import search
 from nnunet_iac.zoo.store import Zoo
@@ -162,6 +163,19 @@ def test_both_streams_are_balanced_and_of_separate_patients(prepared: Folders) -
             assert channels == (1 if dataset == FIRST else 2), "label maps of classes, one mask for each region"
         later = next(streams.open_stream(cases, stream, 5, True))
         assert torch.equal(torch.as_tensor(later["data"]), torch.as_tensor(drawn[5]["data"]))
+
+
+def test_every_data_set_and_side_draws_from_a_stream_of_its_own(
+    prepared: Folders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[int] = []
+    monkeypatch.setattr(multi, "open_stream", lambda *_, stream, **__: opened.append(stream) or iter(()))
+    streams = multi_data(["991", "992"], "2d", fraction=0.5).search_data(0, torch.device("cpu"))
+
+    streams.open_stream(streams.weights, 2, 0, True)
+    streams.open_stream(streams.architecture, 3, 0, True)
+
+    assert len(opened) == len(set(opened)) == 4
 
 
 def test_the_network_of_the_first_serves_a_data_set_of_another_plan(
