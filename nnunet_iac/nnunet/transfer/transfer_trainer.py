@@ -86,6 +86,12 @@ class TransferTrainer(IACTrainer):
                 f"did; transfer.source={self.settings.transfer.source} is not looked at. To start from another source, "
                 "train under another plans name (nnunet-iac configure -o)."
             )
+            if choice.distances and self.fold != "all":
+                self.print_to_log_file(
+                    f"NOTE: chosen by the training images of {others[0].parent.name}; validation images of fold "
+                    f"{self.fold} may be among them. The choice saw them and where their labels are; the weights that "
+                    "are started from did not."
+                )
         return choice
 
     def _target(self) -> TransferTarget:

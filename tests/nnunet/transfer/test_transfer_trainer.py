@@ -196,7 +196,8 @@ def test_the_nearest_data_set_is_taken_and_later_folds_take_the_same(tiny: Folde
     later = make_trainer(TRAINER, plans="near", fold=1)
     later.initialize()
     assert later._settle_choice().source == near and (fold(tiny, "near", 1) / CHOICE).is_file()
-    assert "as fold_0 of this model did" in log_of(fold(tiny, "near", 1))
+    text = log_of(fold(tiny, "near", 1))
+    assert "as fold_0 of this model did" in text and "NOTE: chosen by the training images of fold_0; validation" in text
     again = make_trainer(TRAINER, plans="near", resume=True)
     assert again._settle_choice().source == near
 
