@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from nnunet_iac.metaspace.task import DatasetSample, Task
+from nnunet_iac.similarity.labelled_features import alternate_halves
 from nnunet_iac.similarity.mixture import label_transport
 from nnunet_iac.similarity.outliers import Nearness, nearness
 
@@ -61,13 +62,8 @@ def alike_text(near: Nearness, names: Sequence[str]) -> str:
 
 
 def _halves(sample: DatasetSample) -> list[DatasetSample]:
-    """Return every other row of each label and the rest; nothing where a half would have fewer than two.
-
-    Rows come image after image and label after label, so every other one of all may be of one label alone.
-    """
+    """Return two halves of each label's rows; nothing where a half would have fewer than two."""
     labels = np.asarray(sample.labels)
     if len(labels) < 4:
         return []
-    by_label = np.argsort(labels, kind="stable")
-    halves = (by_label[n::2] for n in (0, 1))
-    return [replace(sample, features=sample.features[rows], labels=labels[rows]) for rows in halves]
+    return [replace(sample, features=sample.features[rows], labels=labels[rows]) for rows in alternate_halves(labels)]

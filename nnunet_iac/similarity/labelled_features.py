@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +48,19 @@ class LabelledFeatures:
     def name(self, label: int) -> str:
         """Return the name of a label."""
         return self.names.get(label, str(label))
+
+
+def alternate_halves(labels: ArrayLike) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return every other row of each label, and the rest, as places of rows.
+
+    Rows come image after image and label after label, so every other one of all may be of one label alone.
+
+    Example:
+        >>> [half.tolist() for half in alternate_halves([1, 2, 1, 2, 1, 2, 1, 2])]
+        [[0, 4, 1, 5], [2, 6, 3, 7]]
+    """
+    by_label = np.argsort(np.asarray(labels), kind="stable")
+    return by_label[::2], by_label[1::2]
 
 
 @dataclass(frozen=True)

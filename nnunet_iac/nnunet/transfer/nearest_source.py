@@ -21,6 +21,8 @@ from nnunet_iac.nnunet.transfer.serving_source import (
 )
 from nnunet_iac.nnunet.zoo_entries import search_import
 from nnunet_iac.similarity.distance import distance
+from nnunet_iac.similarity.labelled_features import LabelledFeatures, alternate_halves
+from nnunet_iac.similarity.outliers import ALIKE
 from nnunet_iac.zoo.candidates_entries import sees_alike
 from nnunet_iac.zoo.entries import Query
 from nnunet_iac.zoo.entry import Entry
@@ -167,9 +169,27 @@ def _nearest(zoo: Zoo, target: TransferTarget) -> SourceChoice:
             {"id": e.id, "name": e.name, "dataset": e.dataset, "distance": found[e.dataset].value} for e in ranked
         ),
         skipped=skipped,
-        warnings=(*found[best.dataset].warnings, *_other_look(described[best.dataset], best, features)),
+        warnings=(
+            *found[best.dataset].warnings,
+            *_alike(best.dataset, found[best.dataset].value, own),
+            *_other_look(described[best.dataset], best, features),
+        ),
         lineage=lineage_of(best),
     )
+
+
+def _alike(dataset: str, value: float, own: LabelledFeatures) -> list[str]:
+    """Return a warning if the nearest data set looks like the target's own data."""
+    if len(own.labels) < 4:
+        return []
+    first, second = (LabelledFeatures(own.features[h], own.labels[h], own.names) for h in alternate_halves(own.labels))
+    if value > ALIKE * distance(first, second).value:
+        return []
+    return [
+        f"{dataset} is no farther from the target than images of one data set are from each other: under another name "
+        "it may be the same data, and its search may have seen the validation cases. If so, name another source with "
+        "transfer.source=ID"
+    ]
 
 
 def _newest_multi(zoo: Zoo, target: TransferTarget) -> SourceChoice:

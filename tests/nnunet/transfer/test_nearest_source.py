@@ -255,6 +255,21 @@ class TestNamed:
             choose_source(planted.zoo, entry.id, target(never))
 
 
+def test_the_targets_own_data_under_another_name_is_taken_with_a_warning(tmp_path: Path) -> None:
+    planted = Planted(tmp_path / "zoo")
+    for dataset, centre in (("Dataset104_CopyOfTarget", 0.0), ("Dataset902_B", 3.0)):
+        planted.search(dataset)
+        planted.features(dataset, centre)
+
+    copy = choose_source(planted.zoo, "nearest", target())
+    planted.zoo.remove([copy.source])
+    other = choose_source(planted.zoo, "nearest", target())
+
+    assert (copy.dataset, other.dataset) == ("Dataset104_CopyOfTarget", "Dataset902_B")
+    assert [sum("may be the same data" in text for text in choice.warnings) for choice in (copy, other)] == [1, 0]
+    assert "name another source with transfer.source=ID" in copy.lines()[-1]
+
+
 class TestMulti:
     SEVERAL = ("Dataset901_A", "Dataset902_B")
 
